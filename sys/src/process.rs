@@ -1,0 +1,145 @@
+//! Child processes that never outlive us.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+/// A running command, leader of a process group of its own, with its output as pipes.
+///
+/// The thread that calls [`Running::start`] must live as long as the command: the kernel kills
+/// the command when that *thread* ends (`PR_SET_PDEATHSIG`, prctl(2)), which is what makes it
+/// end with us even after a `SIGKILL`.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    group: Pid,
+    exit: OwnedFd,
+}
+
+impl Running {
+    /// Starts `command` with an empty standard input; answers it with its standard output and error.
+    pub fn start(mut command: Command) -> io::Result<(Running, ChildStdout, ChildStderr)> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0);
+        let us = nix::unistd::getpid();
+        // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, and an error is
+        // made from a number: all of it async-signal-safe, nothing allocates or takes a lock.
+        unsafe {
+            command.pre_exec(move || {
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+                // We may have died before the line above: then nobody would send the signal.
+                if nix::unistd::getppid() == us { Ok(()) } else { Err(Errno::ESRCH.into()) }
+            });
+        }
+        let mut child = command.spawn()?;
+        let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
+        let exit = pidfd(group)?;
+        let pipes = child.stdout.take().zip(child.stderr.take());
+        let (output, errors) = pipes.ok_or_else(|| io::Error::other("no pipes to the command"))?;
+        Ok((Running { child, group, exit }, output, errors))
+    }
+
+    /// Readable once the command has exited.
+    pub fn exit(&self) -> BorrowedFd<'_> {
+        self.exit.as_fd()
+    }
+
+    /// Asks the command and all it has started to end (SIGTERM to the group).
+    pub fn ask_to_end(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Kills what is left of the group and reaps the command; does not block for long.
+    pub fn reap(mut self) -> io::Result<ExitStatus> {
+        // The group's number cannot belong to another before the command is reaped.
+        self.signal(Signal::SIGKILL);
+        self.child.wait()
+    }
+
+    fn signal(&self, signal: Signal) {
+        match killpg(self.group, signal) {
+            // All of the group have gone already, or became another user's: nothing is left to do.
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+fn pidfd(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open(2) takes two integers and touches no memory of ours.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let fd = Errno::result(fd)?;
+    let fd = i32::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes a child's pipe non-blocking and gives it room for `bytes`, as far as the kernel grants it.
+pub fn prepare_output(output: &ChildStdout, bytes: usize) -> io::Result<()> {
+    crate::file::set_nonblocking(output.as_fd())?;
+    crate::pipe::grow(output.as_fd(), bytes)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::wait::readable;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_and_errors_arrive_and_the_status_is_reaped() {
+        let (running, mut output, mut errors) =
+            Running::start(shell("echo out; echo err >&2; exit 3")).unwrap();
+        let (mut out, mut err) = (String::new(), String::new());
+        output.read_to_string(&mut out).unwrap();
+        errors.read_to_string(&mut err).unwrap();
+        assert_eq!((out.as_str(), err.as_str()), ("out\n", "err\n"));
+        assert_eq!(readable([running.exit()], None).unwrap(), [true]);
+        assert_eq!(running.reap().unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn the_whole_group_ends() {
+        let (running, mut output, _errors) =
+            Running::start(shell("trap '' TERM; sleep 1000 & echo $!; wait")).unwrap();
+        let mut line = [0; 32];
+        let length = output.read(&mut line).unwrap();
+        running.ask_to_end();
+        let stubborn = readable([running.exit()], Some(Duration::from_millis(100))).unwrap();
+        assert_eq!(stubborn, [false], "it ignores SIGTERM");
+        running.reap().unwrap();
+        // Its grandchild held the pipe open: the end of the pipe is the end of the last of them.
+        assert_eq!(output.read(&mut line[length..]).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_command_dies_with_the_thread_that_started_it() {
+        let mut output = std::thread::spawn(|| {
+            let (running, output, _errors) = Running::start(shell("exec sleep 1000")).unwrap();
+            std::mem::forget(running);
+            output
+        })
+        .join()
+        .unwrap();
+        assert_eq!(output.read(&mut [0]).unwrap(), 0, "killed, its pipe closed");
+    }
+
+    #[test]
+    fn a_missing_program_is_an_error() {
+        let error = Running::start(Command::new("/nonexistent")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

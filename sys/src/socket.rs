@@ -1,0 +1,134 @@
+//! TCP sockets: listening, and the options that a viewer's connection gets.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen as start_listening,
+    setsockopt, socket, sockopt,
+};
+
+/// How long a connection may be silent, and how soon a vanished peer is noticed.
+#[derive(Clone, Copy, Debug)]
+pub struct Liveness {
+    /// Silence after which the kernel asks whether the peer is still there (`TCP_KEEPIDLE`).
+    pub idle: Duration,
+    /// Time between two such questions (`TCP_KEEPINTVL`).
+    pub interval: Duration,
+    /// Questions without answer after which the peer is gone (`TCP_KEEPCNT`).
+    pub count: u32,
+    /// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    pub unacknowledged: Duration,
+}
+
+/// Listens on `address`, non-blocking, with room for `backlog` connections that wait to be accepted
+/// (the kernel caps it at `net.core.somaxconn`).
+///
+/// The unspecified IPv6 address takes IPv4 connections as well.
+pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd: OwnedFd = socket(family, SockType::Stream, flags, None)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    start_listening(&fd, Backlog::new(backlog)?)?;
+    Ok(TcpListener::from(fd))
+}
+
+/// Sends small writes at once (`TCP_NODELAY`) and notices a vanished peer (tcp(7)).
+pub fn prepare(socket: BorrowedFd<'_>, liveness: Liveness) -> io::Result<()> {
+    setsockopt(&socket, sockopt::TcpNoDelay, &true)?;
+    setsockopt(&socket, sockopt::KeepAlive, &true)?;
+    setsockopt(&socket, sockopt::TcpKeepIdle, &seconds(liveness.idle))?;
+    setsockopt(&socket, sockopt::TcpKeepInterval, &seconds(liveness.interval))?;
+    setsockopt(&socket, sockopt::TcpKeepCount, &liveness.count)?;
+    set_user_timeout(socket, Some(liveness.unacknowledged))
+}
+
+/// Sets how long sent bytes may stay unacknowledged; `None` leaves it to the kernel's retries.
+///
+/// The kernel applies it to a closed window as well: with a limit, a peer that is alive but does
+/// not read is cut after that time (`tcp_probe_timer` in `net/ipv4/tcp_timer.c`).
+pub fn set_user_timeout(socket: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<()> {
+    let millis = limit.map_or(0, |d| u32::try_from(d.as_millis()).unwrap_or(u32::MAX));
+    Ok(setsockopt(&socket, sockopt::TcpUserTimeout, &millis)?)
+}
+
+/// Ends one direction of a stream socket: nothing more will be sent.
+///
+/// A peer that is already gone is no error.
+pub fn finish(socket: &impl AsFd) -> io::Result<()> {
+    match nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write)
+    {
+        Ok(()) | Err(nix::errno::Errno::ENOTCONN) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    const LIVENESS: Liveness = Liveness {
+        idle: Duration::from_secs(10),
+        interval: Duration::from_secs(5),
+        count: 3,
+        unacknowledged: Duration::from_secs(20),
+    };
+
+    #[test]
+    fn any_address_takes_both_families() {
+        let listener = listen("[::]:0".parse().unwrap(), 16).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        TcpStream::connect(("127.0.0.1", port)).unwrap();
+        TcpStream::connect(("::1", port)).unwrap();
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error() {
+        let first = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let second = listen(first.local_addr().unwrap(), 16).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn options_reach_the_kernel() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        prepare(near.as_fd(), LIVENESS).unwrap();
+        assert!(near.nodelay().unwrap());
+        let get = |o| nix::sys::socket::getsockopt(&near, o).unwrap();
+        assert_eq!(get(sockopt::TcpUserTimeout), 20_000);
+        assert_eq!(nix::sys::socket::getsockopt(&near, sockopt::TcpKeepIdle).unwrap(), 10);
+        set_user_timeout(near.as_fd(), None).unwrap();
+        assert_eq!(get(sockopt::TcpUserTimeout), 0);
+    }
+
+    #[test]
+    fn finish_lets_the_peer_read_to_the_end_and_answer() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut far = listener.accept().unwrap().0;
+        near.write_all(b"last").unwrap();
+        finish(&near).unwrap();
+        let mut got = String::new();
+        far.read_to_string(&mut got).unwrap();
+        far.write_all(b"thanks").unwrap();
+        drop(far);
+        near.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "lastthanks");
+    }
+}
