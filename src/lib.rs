@@ -1,1 +1,11 @@
+//! Takes live MPEG transport streams in and fans each out over plain HTTP to thousands of viewers.
+//!
+//! The layers, each of which uses only those to its left (`tests/tidy.rs` checks it):
+//! `limits clock log metrics config` ← `ts http ring` ← `upstream viewer` ← `stream` ← `worker` ←
+//! `side` ← `boot cli`; below all of them the package `restreamer-sys`.
 
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod limits;
+pub mod ring;

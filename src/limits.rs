@@ -6,3 +6,201 @@ use std::time::Duration;
 
 /// Bytes of one transport stream packet (ISO/IEC 13818-1, 2.4.3.2).
 pub const PACKET_BYTES: usize = 188;
+
+/// A configuration file's length: thousands of streams fit.
+pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// Nesting of a configuration file; the format itself needs 5.
+pub const CONFIG_DEPTH_MAX: usize = 16;
+/// Errors, and warnings, of a configuration file that are shown; the rest is counted.
+pub const PROBLEMS_MAX: usize = 100;
+/// What a message repeats of a key, word or number in the configuration file.
+pub const PROBLEM_EXCERPT_CHARACTERS_MAX: usize = 64;
+/// Resources of a configuration file.
+pub const STREAMS_MAX: usize = 4096;
+/// Upstreams of one stream.
+pub const REMOTES_PER_STREAM_MAX: usize = 64;
+/// An upstream's URL.
+pub const REMOTE_BYTES_MAX: usize = 4096;
+/// The path a stream is served on.
+pub const SERVE_BYTES_MAX: usize = 1024;
+/// A host name (RFC 1035, 2.3.4, without the root's dot).
+pub const HOST_BYTES_MAX: usize = 253;
+/// The path of a unix socket, without its NUL (unix(7): `sun_path` has 108 bytes).
+pub const UNIX_PATH_BYTES_MAX: usize = 107;
+/// What is read of `/etc/services`.
+pub const SERVICES_FILE_BYTES_MAX: usize = 1024 * 1024;
+/// The shortest configurable timeout that is not "none".
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
+/// The longest configurable timeout.
+pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
+/// `inputbuffer` and `outputbuffer`, 188 MB.
+pub const BUFFER_PACKETS_MAX: usize = 1_000_000;
+/// `maxconnections` and `fullconnections`: more than any machine has.
+pub const CONNECTIONS_MAX: usize = 1_000_000_000;
+/// A fixed turn period, `turn`.
+pub const TURN_FIXED_MILLISECONDS_MAX: usize = 1000;
+/// `mru`: the largest UDP datagram (RFC 768).
+pub const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// `cache` of a static resource: a leap year.
+pub const CACHE_SECONDS_MAX: usize = 366 * 24 * 60 * 60;
+
+const _: () = assert!(HOST_BYTES_MAX < REMOTE_BYTES_MAX && SERVE_BYTES_MAX < CONFIG_FILE_BYTES_MAX);
+
+// ---- Turns and rings ------------------------------------------------------------------------
+
+/// Shortest time from one turn to the next.
+pub const PERIOD_MIN: Duration = Duration::from_millis(5);
+/// Longest time from one turn to the next.
+pub const PERIOD_MAX: Duration = Duration::from_millis(60);
+/// Shortest time between turns when an upstream brings more than [`INTAKE_BYTES_PER_TURN`].
+pub const PERIOD_HURRY_MIN: Duration = Duration::from_millis(1);
+/// What one upstream is to bring in a turn at most, by shorter turns: well below what the kernel
+/// buffers for it (208 KiB on a unix socket), and larger chunks do not pay.
+pub const INTAKE_BYTES_PER_TURN: usize = 128 * 1024;
+/// The next turn begins so many times the cost of the last one after its beginning.
+pub const PERIOD_COST_FACTOR: u32 = 4;
+/// Room asked for in the trunk and in the lane: 64 slots.
+pub const TRUNK_BYTES: usize = 256 * 1024;
+/// One block of a ring.
+pub const BLOCK_BYTES: usize = 64 * 1024;
+/// Room for the next read, below which a ring begins a new block.
+pub const ROOM_BYTES_MIN: usize = 2048;
+/// Slices of a ring in one write.
+pub const SLICES_MAX: usize = 8;
+/// Bytes read from one upstream in one turn; what is left is read in the next.
+pub const FILL_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
+/// Bytes written to one viewer who is catching up, in one turn.
+pub const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
+/// What two turns' data can raise a lag limit to.
+pub const LAG_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Room asked for in the pipe between a command, file or FIFO and a worker.
+pub const UPSTREAM_PIPE_BYTES: usize = 1024 * 1024;
+/// Events taken from the kernel at once.
+pub const EVENTS_MAX: usize = 1024;
+/// Connections accepted in one turn.
+pub const ACCEPTS_PER_TURN_MAX: usize = 512;
+/// Time between two lines in the log that connections cannot be accepted.
+pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
+/// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+pub const BACKLOG_MAX: i32 = 4096;
+
+const _: () = assert!(BLOCK_BYTES > 2 * ROOM_BYTES_MIN && ROOM_BYTES_MIN > PACKET_BYTES);
+const _: () = assert!(SLICES_MAX * (BLOCK_BYTES - ROOM_BYTES_MIN) > TRUNK_BYTES);
+const _: () = assert!(FILL_BYTES_PER_TURN_MAX <= LAG_BYTES_MAX / 2);
+
+// ---- Viewers and requests -------------------------------------------------------------------
+
+/// A request head.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// The target in a request's first line.
+pub const TARGET_BYTES_MAX: usize = 2048;
+/// Header lines of a request or of an upstream's answer.
+pub const HEADERS_MAX: usize = 64;
+/// Time from the connection to the end of its request head.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections whose request head is not whole yet, or whose refusal is being sent.
+pub const GUESTS_MAX: usize = 8192;
+/// Time for a refused client to take its answer and to hang up.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes a client may send after its request head before it is cut.
+pub const TALK_BYTES_MAX: usize = 64 * 1024;
+/// Time in which viewers get the rest of the stream after its upstream has ended.
+pub const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for viewers to get the rest of their packet when we are told to stop.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Silence after which the kernel asks whether a viewer is still there.
+pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+/// Time between two such questions.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// Questions without answer after which a viewer is gone.
+pub const KEEPALIVE_COUNT: u32 = 3;
+/// How long sent bytes may stay unacknowledged before a viewer is gone.
+pub const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often the viewers of a stream who take nothing are looked at.
+pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// Looks at a paused viewer in which its window probes stay unanswered before it is gone.
+pub const STALL_UNANSWERED_CHECKS: u8 = 2;
+
+const _: () = assert!(TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
+const _: () = assert!(2 * STALL_CHECK_INTERVAL.as_millis() <= UNACKNOWLEDGED_TIMEOUT.as_millis());
+
+// ---- Upstreams ------------------------------------------------------------------------------
+
+/// A chunk-size line with its extensions, or the trailer section, of a chunked body.
+pub const CHUNK_LINE_BYTES_MAX: usize = 4096;
+/// An upstream's answer head.
+pub const UPSTREAM_HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Redirects followed in one attempt.
+pub const REDIRECTS_MAX: usize = 10;
+/// Time between two attempts, however small `reconnect` is.
+pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
+/// A line of a command's standard error in the log.
+pub const COMMAND_LINE_BYTES_MAX: usize = 1024;
+/// Lines of a command's standard error that reach the log in one second.
+pub const COMMAND_LINES_PER_SECOND_MAX: u32 = 20;
+/// Time for a command to end when asked, before it is killed.
+pub const COMMAND_END_TIMEOUT: Duration = Duration::from_millis(800);
+/// Stack of a thread that dials, plays a file or minds a command.
+pub const DIAL_STACK_BYTES: usize = 256 * 1024;
+
+const _: () = assert!(COMMAND_END_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());
+
+// ---- Log and side port ----------------------------------------------------------------------
+
+/// Lines that wait to be written to the log; more are dropped and counted.
+pub const LOG_LINES_MAX: usize = 8192;
+/// Connections to the side port at a time.
+pub const SIDE_CONNECTIONS_MAX: usize = 32;
+/// Time for a client of the side port to send its request and to take the answer.
+pub const SIDE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often rates are computed.
+pub const RATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Packets in a row that prove each other in a hunt for sync.
+pub const SYNC_ROW_PACKETS: usize = 3;
+
+/// Packets of one PID whose counters follow each other, which prove the last of them in a hunt for
+/// sync.
+pub const SYNC_KIN_PACKETS: usize = 5;
+
+/// PIDs of rejected candidates that a hunt for sync remembers.
+pub const SYNC_SUSPECTS_MAX: usize = 32;
+
+/// Bytes that a probe holds back at most, until it can tell packets from garbage.
+pub const SYNC_HELD_BYTES_MAX: usize = (SYNC_ROW_PACKETS - 1) * PACKET_BYTES + 4;
+const _: () = assert!(SYNC_HELD_BYTES_MAX >= PACKET_BYTES);
+/// Time to write what is in the log's queue when the program ends.
+pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+
+/// How often the player writes what has become due of a file.
+pub const PACE_STEP: Duration = Duration::from_millis(15);
+
+/// How late the player may be before it takes the present as the new start of its plan instead of
+/// catching up: after a suspended machine or a sink that did not read.
+pub const PACE_LATE_MAX: Duration = Duration::from_secs(1);
+const _: () = assert!(PACE_LATE_MAX.as_millis() > PACE_STEP.as_millis());
+
+/// The longest time between two PCRs that the player believes; a longer one is a jump of the clock.
+/// ISO/IEC 13818-1, 2.7.2 allows 100 ms.
+pub const PACE_PCR_GAP_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes between two PCRs of a file beyond which the player goes by the bitrate it knows: 335
+/// Mbit/s at 100 ms.
+pub const PACE_GAP_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of a file that the player keeps in memory ahead of time, before it reads no further.
+pub const PACE_AHEAD_BYTES_MAX: usize = 2 * PACE_GAP_BYTES_MAX;
+
+/// The rate at which the player plays a file that has no PCR: 8 Mbit/s.
+pub const PACE_BYTES_PER_SECOND_DEFAULT: u64 = 1_000_000;
+
+/// The rate beyond which the player takes two PCRs for a jump of the clock: 1 Gbit/s.
+pub const PACE_BYTES_PER_SECOND_MAX: u64 = 125_000_000;
+const _: () = assert!(PACE_BYTES_PER_SECOND_DEFAULT < PACE_BYTES_PER_SECOND_MAX);
+
+/// Bytes that the player reads from a file at once.
+pub const PLAYER_READ_BYTES: usize = 64 << 10;
+const _: () = assert!(PACE_GAP_BYTES_MAX + PLAYER_READ_BYTES < PACE_AHEAD_BYTES_MAX);
+
+/// Bytes of a file without a single packet after which the player gives up.
+pub const PLAYER_BARREN_BYTES_MAX: usize = 4 << 20;

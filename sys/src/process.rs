@@ -22,7 +22,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts `command` with an empty standard input; answers it with its standard output and error.
+    /// Starts `command` with an empty standard input; answers it with its standard output and
+    /// error.
     pub fn start(mut command: Command) -> io::Result<(Running, ChildStdout, ChildStderr)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);

@@ -13,7 +13,8 @@ pub enum Signal {
     Reopen,
 }
 
-/// The blocked set of signals; from the moment it exists they arrive only through [`Signals::wait`].
+/// The blocked set of signals; from the moment it exists they arrive only through
+/// [`Signals::wait`].
 #[derive(Debug)]
 pub struct Signals(SigSet);
 

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen as start_listening,
-    setsockopt, socket, sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockopt,
+    listen as start_listening, setsockopt, socket, sockopt,
 };
 
 /// How long a connection may be silent, and how soon a vanished peer is noticed.
@@ -57,6 +57,12 @@ pub fn prepare(socket: BorrowedFd<'_>, liveness: Liveness) -> io::Result<()> {
 pub fn set_user_timeout(socket: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<()> {
     let millis = limit.map_or(0, |d| u32::try_from(d.as_millis()).unwrap_or(u32::MAX));
     Ok(setsockopt(&socket, sockopt::TcpUserTimeout, &millis)?)
+}
+
+/// How long sent bytes may stay unacknowledged; `None`: it is left to the kernel's retries.
+pub fn user_timeout(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+    let millis = getsockopt(&socket, sockopt::TcpUserTimeout)?;
+    Ok((millis > 0).then(|| Duration::from_millis(millis.into())))
 }
 
 /// Ends one direction of a stream socket: nothing more will be sent.
@@ -109,11 +115,10 @@ mod tests {
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         prepare(near.as_fd(), LIVENESS).unwrap();
         assert!(near.nodelay().unwrap());
-        let get = |o| nix::sys::socket::getsockopt(&near, o).unwrap();
-        assert_eq!(get(sockopt::TcpUserTimeout), 20_000);
-        assert_eq!(nix::sys::socket::getsockopt(&near, sockopt::TcpKeepIdle).unwrap(), 10);
+        assert_eq!(user_timeout(near.as_fd()).unwrap(), Some(LIVENESS.unacknowledged));
+        assert_eq!(getsockopt(&near, sockopt::TcpKeepIdle).unwrap(), 10);
         set_user_timeout(near.as_fd(), None).unwrap();
-        assert_eq!(get(sockopt::TcpUserTimeout), 0);
+        assert_eq!(user_timeout(near.as_fd()).unwrap(), None);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use nix::fcntl::SpliceFFlags;
 
 use crate::moved::{Moved, uninterrupted};
 
-/// Duplicates up to `bytes` from the front of the pipe `from` into the pipe `to`, consuming nothing.
+/// Duplicates up to `bytes` from the front of the pipe `from` into the pipe `to`, consuming
+/// nothing.
 ///
 /// Always starts at the front; may be partial when `to` has fewer free slots than `from` has used
 /// ones (tee(2)).

@@ -1,0 +1,46 @@
+//! Time as the rest of the program sees it.
+//!
+//! Owns nothing: an instant is taken once a turn and passed in, so that what depends on it can be
+//! tested without waiting. A *deadline* is an [`Instant`]; a *timeout* exists only in
+//! configuration.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// The earlier of two deadlines, where `None` is never.
+pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
+    }
+}
+
+/// What is left until `deadline`: zero when it has passed, `None` when there is none.
+pub fn remaining(deadline: Option<Instant>, now: Instant) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(now))
+}
+
+/// The wall clock as an HTTP date (RFC 9110, 5.6.7).
+pub fn http_date() -> String {
+    httpdate::fmt_http_date(SystemTime::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn never_is_later_than_any_instant() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(1);
+        assert_eq!(earlier(None, None), None);
+        assert_eq!(earlier(Some(now), None), Some(now));
+        assert_eq!(earlier(Some(later), Some(now)), Some(now));
+    }
+
+    #[test]
+    fn a_deadline_in_the_past_leaves_nothing() {
+        let now = Instant::now();
+        assert_eq!(remaining(Some(now), now + Duration::from_secs(1)), Some(Duration::ZERO));
+        assert_eq!(remaining(None, now), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! The recent bytes of a stream, for viewers who are catching up.
+//!
+//! Owns the memory of one stream: blocks of 64 KiB, the last of which is open. Input is read
+//! straight into the open block, aligned there, and never moved again: a turn's *chunk* is the
+//! range from the head before to the head after, and a block holds many chunks. So a stream costs
+//! no allocation a turn (the block that falls off the tail becomes the next open one), and a viewer
+//! far behind is served in long slices. Never hands memory to the kernel by reference: what is
+//! written from here is copied, and blocks may be used again.
+//!
+//! Driven by the stream: `room` and `commit` fill it, `slices` reads it, `evict` ends a turn.
+
+pub mod lag;
+pub mod position;
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+pub use lag::LagLimit;
+pub use position::Position;
+
+use crate::limits::{BLOCK_BYTES, PACKET_BYTES, ROOM_BYTES_MIN};
+
+/// Recent bytes of one stream; see the module.
+#[derive(Debug, Default)]
+pub struct Ring {
+    blocks: VecDeque<Block>,
+    spare: Option<Box<[u8]>>,
+    head: Position,
+    /// Bytes after the head, in the open block, that do not make a whole packet yet.
+    held: usize,
+}
+
+#[derive(Debug)]
+struct Block {
+    start: Position,
+    bytes: Box<[u8]>,
+    /// Bytes in use, whole packets.
+    whole: usize,
+}
+
+impl Ring {
+    /// An empty ring; it takes no memory before the first [`Ring::room`].
+    pub fn new() -> Ring {
+        Ring::default()
+    }
+
+    /// Written next.
+    pub fn head(&self) -> Position {
+        self.head
+    }
+
+    /// The oldest byte kept.
+    pub fn tail(&self) -> Position {
+        self.blocks.front().map_or(self.head, |block| block.start)
+    }
+
+    /// Memory in use, in bytes.
+    pub fn bytes(&self) -> usize {
+        (self.blocks.len() + usize::from(self.spare.is_some())) * BLOCK_BYTES
+    }
+
+    /// Bytes that wait after the head for the rest of their packet.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The open block from the held bytes on: (those bytes and the room after them, how many are
+    /// held). There is room for at least [`ROOM_BYTES_MIN`] bytes.
+    pub fn room(&mut self) -> (&mut [u8], usize) {
+        let held = self.held;
+        let full = match self.blocks.back() {
+            Some(open) => open.bytes.len() - open.whole - held < ROOM_BYTES_MIN,
+            None => true,
+        };
+        if full {
+            self.begin_block();
+        }
+        let open = self.blocks.back_mut().expect("a block was begun above");
+        (&mut open.bytes[open.whole..], held)
+    }
+
+    /// Takes the first `whole` bytes of [`Ring::room`] into the stream, and holds the `held` bytes
+    /// after them.
+    ///
+    /// # Panics
+    /// When `whole` is no number of packets, or both together are more than the room.
+    pub fn commit(&mut self, whole: usize, held: usize) {
+        assert_eq!(whole % PACKET_BYTES, 0, "a ring takes whole packets");
+        let open = self.blocks.back_mut().expect("room was asked for before");
+        assert!(open.whole + whole + held <= open.bytes.len(), "more than the room");
+        open.whole += whole;
+        self.held = held;
+        self.head = self.head.advanced(whole);
+    }
+
+    /// Writes the bytes from `from` up to `to` into `slices`, front first, as far as the slices go;
+    /// answers how many slices were used.
+    ///
+    /// # Panics
+    /// When `from` is behind the tail, or `to` ahead of the head.
+    pub fn slices<'a>(&'a self, from: Position, to: Position, slices: &mut [IoSlice<'a>]) -> usize {
+        assert!(from >= self.tail() && to <= self.head, "a read outside the ring");
+        let first = self.blocks.partition_point(|block| block.start <= from).saturating_sub(1);
+        let mut used = 0;
+        for block in self.blocks.range(first..) {
+            if used == slices.len() || block.start >= to {
+                break;
+            }
+            let begin = from.max(block.start).since(block.start);
+            let end = to.since(block.start).min(block.whole);
+            if begin < end {
+                slices[used] = IoSlice::new(&block.bytes[begin..end]);
+                used += 1;
+            }
+        }
+        used
+    }
+
+    /// Copies the rest of the packet that `position` stands in; nothing on a packet boundary.
+    ///
+    /// # Panics
+    /// When `position` is not within the ring.
+    pub fn rest_of_packet(&self, position: Position) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 1];
+        // A packet never straddles two blocks, so that one slice has all of it.
+        match self.slices(position, position.next_boundary(), &mut slices) {
+            0 => Vec::new(),
+            _one => slices[0].to_vec(),
+        }
+    }
+
+    /// Lets go of the oldest blocks, as long as `keep` bytes before the head remain.
+    pub fn evict(&mut self, keep: usize) {
+        while let Some(second) = self.blocks.get(1)
+            && self.head.since(second.start) >= keep
+        {
+            self.spare = self.blocks.pop_front().map(|block| block.bytes);
+        }
+    }
+
+    fn begin_block(&mut self) {
+        let mut bytes =
+            self.spare.take().unwrap_or_else(|| vec![0; BLOCK_BYTES].into_boxed_slice());
+        if let Some(last) = self.blocks.back() {
+            let held = &last.bytes[last.whole..last.whole + self.held];
+            bytes[..held.len()].copy_from_slice(held);
+        }
+        self.blocks.push_back(Block { start: self.head, bytes, whole: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests;
