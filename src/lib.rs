@@ -7,5 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod http;
 pub mod limits;
 pub mod ring;
