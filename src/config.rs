@@ -1,0 +1,186 @@
+//! Turns the text of a `restreamer.json` into checked types, once.
+//!
+//! Owns the file's format: its keys, defaults, bounds and what belongs together. Never opens what
+//! the file names (sockets, upstreams, the log), never resolves a name beyond a port's, and never
+//! lets a password into an error, a label or a `Debug`. Driven by `boot` at start and by `--check`:
+//! both call [`load`], print every [`Problem`] and go on only with a [`Config`].
+//!
+//! The way of the text: `tree` (JSON whose nodes know their line) → `section` (one object's keys,
+//! with types) → `file` (a mirror of the whole file) → `check` (what belongs together, what this
+//! version cannot do) → [`Config`].
+
+mod address;
+mod check;
+mod excerpt;
+mod file;
+mod problem;
+mod remote;
+mod section;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use address::{AddressError, HostPort, Listen, system_service};
+pub use problem::{Feature, Problem, ProblemKind};
+pub use remote::{Remote, RemoteError, RemoteKind};
+
+use crate::limits::CONFIG_FILE_BYTES_MAX;
+use problem::Problems;
+
+/// What reading a file gave: a configuration when there is no error, and all that is wrong with it.
+#[derive(Debug, Clone)]
+pub struct Parsed {
+    /// The checked configuration: `Some` exactly when `errors` is empty.
+    pub config: Option<Config>,
+    /// Why the file is refused, by line.
+    pub errors: Vec<Problem>,
+    /// What is accepted but probably not meant, by line.
+    pub warnings: Vec<Problem>,
+}
+
+/// A checked configuration. `Config::default()` is an empty file's, which has no stream yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where viewers are served.
+    pub listen: Listen,
+    /// Where metrics, health and status are served; `None` serves them nowhere.
+    pub side: Option<Listen>,
+    /// How long connecting upstream may take, its response head included; `None` is for ever.
+    pub timeout: Option<Duration>,
+    /// From the start of one attempt to the next; `None` tries once only.
+    pub reconnect: Option<Duration>,
+    /// How long an upstream may send nothing; `None` is for ever.
+    pub read_timeout: Option<Duration>,
+    /// Input buffer of a stream, in packets of 188 bytes; at least 1.
+    pub input_buffer_packets: usize,
+    /// How far one viewer may lag, in packets of 188 bytes; at least 1.
+    pub output_buffer_packets: usize,
+    /// Viewers of all streams together at which new ones are refused; `None` is no limit.
+    pub max_connections: Option<usize>,
+    /// Viewers of all streams together from which health says "full"; `None` is never.
+    pub full_connections: Option<usize>,
+    /// The log file; `None` is standard output.
+    pub log: Option<PathBuf>,
+    /// How long a worker's turns are apart.
+    pub turn: TurnPeriod,
+    /// The streams in the file's order; at least one when it came from a file.
+    pub streams: Vec<StreamConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Listen { host: Some("localhost".to_owned()), port: 80 },
+            side: Some(Listen { host: Some("127.0.0.1".to_owned()), port: 9470 }),
+            timeout: None,
+            reconnect: Some(Duration::from_secs(10)),
+            read_timeout: None,
+            input_buffer_packets: 1000,
+            output_buffer_packets: 400,
+            max_connections: None,
+            full_connections: None,
+            log: None,
+            turn: TurnPeriod::Adaptive,
+            streams: Vec::new(),
+        }
+    }
+}
+
+/// How long a worker's turns are apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TurnPeriod {
+    /// Short when idle, longer under load: the worker decides.
+    Adaptive,
+    /// Always this long, 1 ms to 1 s.
+    Fixed(Duration),
+}
+
+/// One stream: where viewers ask for it and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// The path viewers ask for, such as `/demo.ts`; begins with `/`, no two streams share it.
+    pub path: String,
+    /// At least one upstream, `remote` first, then `remotes`, in the file's order.
+    pub remotes: Vec<Remote>,
+}
+
+/// Why a file could not even be parsed. Each names the file as it was given.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// It cannot be opened or read, or does not exist.
+    #[error("{}: cannot be read: {}", .file.display(), reason(.source))]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It is longer than `CONFIG_FILE_BYTES_MAX`.
+    #[error("{}: is larger than {CONFIG_FILE_BYTES_MAX} bytes", .file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+    },
+    /// It is not UTF-8 text.
+    #[error("{}:{line}: is not UTF-8 text", .file.display())]
+    NotUtf8 {
+        /// The file.
+        file: PathBuf,
+        /// The first line (from 1) that is not.
+        line: usize,
+    },
+}
+
+/// An operating system error without its number, as in `No such file or directory`.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// Parses a file's text. Pure; ports may be named as in the built-in table only (`http`, `https`,
+/// `http-alt`).
+pub fn parse(text: &str) -> Parsed {
+    parse_with(text, &|_| None)
+}
+
+/// Parses a file's text. Pure but for `services`, which gives the TCP port of a service name that
+/// is not in the built-in table.
+pub fn parse_with(text: &str, services: &dyn Fn(&str) -> Option<u16>) -> Parsed {
+    let mut problems = Problems::default();
+    let config = tree::read(text)
+        .map_err(|problem| problems.add_error(problem))
+        .ok()
+        .and_then(|root| file::read(&root, &mut problems))
+        .map(|file| check::check(file, services, &mut problems));
+    let (errors, warnings) = problems.finish();
+    Parsed { config: config.filter(|_| errors.is_empty()), errors, warnings }
+}
+
+/// Reads and parses `path`; service names are looked up in `/etc/services` as well.
+pub fn load(path: &Path) -> Result<Parsed, LoadError> {
+    let file = || path.to_owned();
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a file that is too large from one that just fits, without
+    // trusting the length of what may be a pipe.
+    File::open(path)
+        .and_then(|open| open.take(CONFIG_FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|source| LoadError::Unreadable { file: file(), source })?;
+    if bytes.len() > CONFIG_FILE_BYTES_MAX {
+        return Err(LoadError::TooLarge { file: file() });
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.split(|&byte| byte == b'\n').count();
+        LoadError::NotUtf8 { file: file(), line }
+    })?;
+    Ok(parse_with(&text, &system_service))
+}

@@ -1,0 +1,332 @@
+//! What is wrong with a file, and where.
+//!
+//! Owns the words of every complaint and how many are kept. Never carries a value that could be a
+//! password: a problem names keys, types and numbers. Driven by every other part of `config`.
+
+use std::fmt;
+
+use super::address::{AddressError, Listen};
+use super::excerpt::excerpt;
+use super::remote::RemoteError;
+use crate::limits::{PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX};
+
+/// One thing that is wrong with a file.
+///
+/// `Display` is `line 12: resources[2].remote: tcp needs a port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line (from 1), if one is to blame.
+    pub line: Option<usize>,
+    /// The key's path, such as `resources[2].remote`; empty for the whole file.
+    pub path: String,
+    /// What is wrong.
+    pub kind: ProblemKind,
+}
+
+impl Problem {
+    /// With the file's name in front: `restreamer.json:12: resources[2].remote: tcp needs a port`.
+    pub fn display<'a>(&'a self, file_name: &'a str) -> impl fmt::Display + 'a {
+        fmt::from_fn(move |f| {
+            match self.line {
+                Some(line) => write!(f, "{file_name}:{line}: ")?,
+                None => write!(f, "{file_name}: ")?,
+            }
+            self.write_rest(f)
+        })
+    }
+
+    /// Whether this is about an unknown key, which `--check` refuses.
+    pub fn is_unknown_key(&self) -> bool {
+        self.kind.is_unknown_key()
+    }
+
+    fn write_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        write!(f, "{}", self.kind)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        self.write_rest(f)
+    }
+}
+
+/// What can be wrong.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProblemKind {
+    /// The text is not JSON.
+    #[error("not valid JSON: {message} (column {column})")]
+    Syntax {
+        /// What the JSON parser says; never quotes the text.
+        message: String,
+        /// The byte in the line, from 1.
+        column: usize,
+    },
+    /// Arrays and objects are nested beyond `CONFIG_DEPTH_MAX`.
+    #[error("nested deeper than {0} levels")]
+    TooDeep(usize),
+    /// A value of another type.
+    #[error("expected {expected}, found {found}")]
+    WrongType {
+        /// Such as `a string`.
+        expected: &'static str,
+        /// Such as `a number`.
+        found: &'static str,
+    },
+    /// A number with a fraction or an exponent where only a whole one makes sense.
+    #[error("expected a whole number, found {found}")]
+    NotWhole {
+        /// The number as written.
+        found: String,
+    },
+    /// A whole number that is too small or too large.
+    #[error("{found} is not within {min} and {max}")]
+    OutOfRange {
+        /// The number as written.
+        found: String,
+        /// The smallest allowed.
+        min: usize,
+        /// The largest allowed.
+        max: usize,
+    },
+    /// Seconds that are negative, too few to count or too many.
+    #[error("{found} seconds is neither 0 nor within {min} and {max}")]
+    SecondsOutOfRange {
+        /// The number as written.
+        found: String,
+        /// The smallest allowed, such as `0.001`.
+        min: String,
+        /// The largest allowed.
+        max: String,
+    },
+    /// A key the format does not have.
+    #[error("unknown key{}", did_you_mean(*.nearest))]
+    UnknownKey {
+        /// The key that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// A key that its object already has.
+    #[error("given twice: the one on line {first} is ignored")]
+    DuplicateKey {
+        /// The line of the one before.
+        first: usize,
+    },
+    /// A key that must be there.
+    #[error("is missing")]
+    Missing,
+    /// A word that is none of those known.
+    #[error("`{found}` is not one of {expected}")]
+    UnknownWord {
+        /// The word as written.
+        found: String,
+        /// The words known, such as `stream, static, api`.
+        expected: &'static str,
+    },
+    /// What the file asks for is part of the format, but not of this version.
+    #[error("{0} not supported yet by this version")]
+    NotSupported(Feature),
+    /// `profile` is on.
+    #[error("this version has no profiler, use perf")]
+    NoProfiler,
+    /// A listen address that cannot be understood.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// Both cannot be bound at once.
+    #[error("`listen` and `side` ({side}) are the same address")]
+    SideIsListen {
+        /// The side port's address, given or by default.
+        side: Listen,
+    },
+    /// An upstream's URL that cannot be understood or used.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// A path that a request could never ask for.
+    #[error("must begin with / and have no control characters")]
+    ServeMalformed,
+    /// A path longer than `SERVE_BYTES_MAX`.
+    #[error("is longer than {0} bytes")]
+    TooLong(usize),
+    /// Two resources on one path.
+    #[error("the same path as {first} on line {line}")]
+    DuplicateServe {
+        /// The one before, such as `resources[0].serve`.
+        first: String,
+        /// Its line.
+        line: usize,
+    },
+    /// A stream that comes from nowhere.
+    #[error("a stream needs at least one `remote`")]
+    NoRemote,
+    /// A file that serves no stream.
+    #[error("no stream, at least one resource of type `stream` is needed")]
+    NoStream,
+    /// The soft limit can never be reached.
+    #[error("{full} is above `maxconnections` ({max}) and is never reached")]
+    FullAboveMax {
+        /// `fullconnections`.
+        full: usize,
+        /// `maxconnections`.
+        max: usize,
+    },
+    /// A list that is too long.
+    #[error("has {count} entries, at most {max} are allowed")]
+    TooMany {
+        /// How many it has.
+        count: usize,
+        /// How many it may have.
+        max: usize,
+    },
+    /// Stands for the problems beyond `PROBLEMS_MAX`.
+    #[error("… and {count} more")]
+    More {
+        /// How many are not shown.
+        count: usize,
+        /// How many of them are about unknown keys.
+        unknown_keys: usize,
+    },
+}
+
+impl ProblemKind {
+    /// Whether this is about an unknown key (or stands for some that are not shown).
+    pub fn is_unknown_key(&self) -> bool {
+        matches!(self, Self::UnknownKey { .. } | Self::More { unknown_keys: 1.., .. })
+    }
+}
+
+/// What the format has and this version cannot do yet. `Display` is a subject with its verb.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Feature {
+    /// Resources of type `static`.
+    #[error("static resources are")]
+    StaticResource,
+    /// Resources of type `api`.
+    #[error("api resources are")]
+    ApiResource,
+    /// `authentication` with a type.
+    #[error("authentication is")]
+    Authentication,
+    /// `preamble`.
+    #[error("a preamble is")]
+    Preamble,
+    /// `notifications`.
+    #[error("notifications are")]
+    Notifications,
+    /// `nostats`.
+    #[error("switching statistics off is")]
+    NoStatistics,
+}
+
+fn did_you_mean(nearest: Option<&'static str>) -> String {
+    nearest.map(|key| format!(", did you mean `{key}`?")).unwrap_or_default()
+}
+
+/// A place in the file: a line and a key's path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct At {
+    line: Option<usize>,
+    path: String,
+}
+
+impl At {
+    /// The whole file, to which no line belongs.
+    pub(super) fn whole_file() -> Self {
+        Self { line: None, path: String::new() }
+    }
+
+    /// The same path, at `line`.
+    pub(super) fn line(self, line: usize) -> Self {
+        Self { line: Some(line), ..self }
+    }
+
+    /// A key of this object, on the object's line until told otherwise.
+    ///
+    /// A key that would make the path ambiguous or break the line is quoted and shortened.
+    pub(super) fn key(&self, key: &str) -> Self {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        let short = key.len() <= PROBLEM_EXCERPT_CHARACTERS_MAX;
+        let dot = if self.path.is_empty() { "" } else { "." };
+        let path = if short && key.chars().all(plain) {
+            format!("{}{dot}{key}", self.path)
+        } else {
+            format!("{}{dot}\"{}\"", self.path, excerpt(key))
+        };
+        Self { line: self.line, path }
+    }
+
+    /// An element of this array.
+    pub(super) fn index(&self, index: usize) -> Self {
+        Self { line: self.line, path: format!("{}[{index}]", self.path) }
+    }
+
+    /// The complaint about a later place that has the same path to serve as this one.
+    pub(super) fn already_served(&self) -> ProblemKind {
+        ProblemKind::DuplicateServe { first: self.path.clone(), line: self.line.unwrap_or(0) }
+    }
+
+    /// This place's problem.
+    pub(super) fn problem(self, kind: impl Into<ProblemKind>) -> Problem {
+        Problem { line: self.line, path: self.path, kind: kind.into() }
+    }
+}
+
+/// Collects what is wrong, so that one run of `--check` shows everything.
+#[derive(Default)]
+pub(super) struct Problems {
+    errors: Bounded,
+    warnings: Bounded,
+}
+
+impl Problems {
+    /// Refuses the file for what is at `at`.
+    pub(super) fn error(&mut self, at: At, kind: impl Into<ProblemKind>) {
+        self.add_error(at.problem(kind));
+    }
+
+    /// Refuses the file.
+    pub(super) fn add_error(&mut self, problem: Problem) {
+        self.errors.add(problem);
+    }
+
+    /// Accepts the file, but says so.
+    pub(super) fn warn(&mut self, at: At, kind: impl Into<ProblemKind>) {
+        self.warnings.add(at.problem(kind));
+    }
+
+    /// Errors and warnings, each by line, those of the whole file last.
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
+        (self.errors.finish(), self.warnings.finish())
+    }
+}
+
+#[derive(Default)]
+struct Bounded {
+    kept: Vec<Problem>,
+    more: usize,
+    more_unknown_keys: usize,
+}
+
+impl Bounded {
+    fn add(&mut self, problem: Problem) {
+        if self.kept.len() < PROBLEMS_MAX {
+            self.kept.push(problem);
+        } else {
+            self.more += 1;
+            self.more_unknown_keys += usize::from(problem.is_unknown_key());
+        }
+    }
+
+    fn finish(mut self) -> Vec<Problem> {
+        self.kept.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
+        if self.more > 0 {
+            let kind = ProblemKind::More { count: self.more, unknown_keys: self.more_unknown_keys };
+            self.kept.push(At::whole_file().problem(kind));
+        }
+        self.kept
+    }
+}

@@ -1,0 +1,351 @@
+//! Upstreams as the file writes them: URLs of the schemes this version can read from.
+//!
+//! Owns the syntax of each scheme, and that a password is only ever given to who connects: it is
+//! neither in a label, nor in an error, nor in `Debug`. Never connects, opens or runs anything.
+//! Driven by `check`.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use url::{Position, Url};
+
+use super::address::{self, AddressError, HostPort};
+use super::excerpt::excerpt;
+use crate::limits::{REMOTE_BYTES_MAX, UNIX_PATH_BYTES_MAX};
+
+/// What stands for a password wherever a person or a metric sees it.
+const MASK: &str = "***";
+
+/// What must be escaped in one argument of a command's URL.
+const ARGUMENT: &AsciiSet = &CONTROLS.add(b' ').add(b'+').add(b'%').add(b'#');
+
+/// Schemes the original has and this version cannot read from yet.
+const NOT_SUPPORTED: [&str; 5] = ["https", "udp", "rtp", "unixgram", "unixpacket"];
+
+/// One upstream of a stream. `Debug` shows its label.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Remote {
+    kind: RemoteKind,
+    label: String,
+}
+
+/// Where the bytes of an upstream come from. `Debug` masks passwords.
+#[derive(Clone, PartialEq, Eq)]
+pub enum RemoteKind {
+    /// A GET over plain HTTP. The scheme is `http`, there is a host, no fragment, and user and
+    /// password, if any, are inside, percent-encoded.
+    Http(Url),
+    /// Raw TCP.
+    Tcp(HostPort),
+    /// A stream socket at an absolute path.
+    Unix(PathBuf),
+    /// A file or FIFO at an absolute path.
+    File(PathBuf),
+    /// What a command writes to its standard output.
+    Command {
+        /// An absolute path, or a name to be looked for in `PATH`.
+        program: PathBuf,
+        /// Its arguments, without the program's name.
+        arguments: Vec<String>,
+    },
+    /// The sample inside the program.
+    Sample,
+}
+
+impl Remote {
+    /// The sample inside the program, which no file can name.
+    pub fn sample() -> Self {
+        Self { kind: RemoteKind::Sample, label: "sample".to_owned() }
+    }
+
+    /// Parses a URL.
+    pub fn parse(text: &str) -> Result<Self, RemoteError> {
+        if text.is_empty() {
+            return Err(RemoteError::Empty);
+        }
+        if text.len() > REMOTE_BYTES_MAX {
+            return Err(RemoteError::TooLong);
+        }
+        // `Url` would drop these silently, and the label would no longer be what is asked for.
+        if text.trim() != text || text.chars().any(char::is_control) {
+            return Err(RemoteError::WhiteSpace);
+        }
+        let (scheme, rest) = split_scheme(text).ok_or(RemoteError::NoScheme)?;
+        let scheme_lower = scheme.to_ascii_lowercase();
+        let plain = |kind| Self { kind, label: text.to_owned() };
+        match scheme_lower.as_str() {
+            "http" => http(text, rest),
+            "tcp" => Ok(plain(RemoteKind::Tcp(tcp(rest)?))),
+            "unix" => Ok(plain(RemoteKind::Unix(socket_path(rest)?))),
+            "file" => Ok(plain(RemoteKind::File(path("file", "file:///path", rest)?))),
+            "fork" => command(text, rest),
+            other => Err(match NOT_SUPPORTED.iter().find(|&&known| known == other) {
+                Some(scheme) => RemoteError::NotSupported(scheme),
+                None => RemoteError::UnknownScheme(excerpt(scheme)),
+            }),
+        }
+    }
+
+    /// Where the bytes come from.
+    pub fn kind(&self) -> &RemoteKind {
+        &self.kind
+    }
+
+    /// The URL as written, a password replaced by `***`: for logs and metric labels.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Remote").field(&self.label).finish()
+    }
+}
+
+impl fmt::Debug for RemoteKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(url) => f.debug_tuple("Http").field(&masked_url(url)).finish(),
+            Self::Tcp(address) => f.debug_tuple("Tcp").field(address).finish(),
+            Self::Unix(path) => f.debug_tuple("Unix").field(path).finish(),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Command { program, arguments } => {
+                let masked: Vec<String> = arguments.iter().map(|text| masked_text(text)).collect();
+                let mut shown = f.debug_struct("Command");
+                shown.field("program", program).field("arguments", &masked).finish()
+            }
+            Self::Sample => f.write_str("Sample"),
+        }
+    }
+}
+
+/// Why a URL is refused. Nothing here repeats more of it than its scheme.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteError {
+    /// The empty string.
+    #[error("is empty")]
+    Empty,
+    /// More than `REMOTE_BYTES_MAX`.
+    #[error("is longer than {REMOTE_BYTES_MAX} bytes")]
+    TooLong,
+    /// White space around it or a control character in it.
+    #[error("has white space around it or a control character in it")]
+    WhiteSpace,
+    /// No scheme at all.
+    #[error("is not a URL, expected http://, tcp://, unix://, file:// or fork://")]
+    NoScheme,
+    /// A scheme nobody knows.
+    #[error("unknown scheme `{0}`, expected http, tcp, unix, file or fork")]
+    UnknownScheme(String),
+    /// A scheme of the original that this version does not have.
+    #[error("{0} upstreams are not supported yet by this version")]
+    NotSupported(&'static str),
+    /// What the URL standard says is wrong with it.
+    #[error("is not a valid URL: {0}")]
+    Url(#[from] url::ParseError),
+    /// Not of the scheme's form.
+    #[error("{scheme} is written {form}")]
+    Form {
+        /// The scheme.
+        scheme: &'static str,
+        /// Its form, such as `tcp://host:port`.
+        form: &'static str,
+    },
+    /// Nothing in front of the port.
+    #[error("{0} needs a host")]
+    NoHost(&'static str),
+    /// No port.
+    #[error("{0} needs a port")]
+    NoPort(&'static str),
+    /// An IPv6 address without brackets.
+    #[error("an IPv6 address needs brackets, as in tcp://[::1]:8000")]
+    NoBrackets,
+    /// Neither a host name nor an IP address.
+    #[error("its host is neither a name nor an IP address")]
+    Host,
+    /// A port that is no number or cannot be connected to.
+    #[error("its port is not a number within 1 and 65535")]
+    Port,
+    /// A user or password where the protocol has none.
+    #[error("{0} takes neither user nor password")]
+    Credentials(&'static str),
+    /// A question mark or number sign where it would cut a name off.
+    #[error("has a ? or # in a name, write %3F or %23")]
+    Query,
+    /// A percent sign that escapes nothing.
+    #[error("has a % without two hexadecimal digits behind it, write %25")]
+    Escape,
+    /// `%00`.
+    #[error("has a NUL character (%00)")]
+    Nul,
+    /// An argument of a command is not UTF-8.
+    #[error("has an argument that is not UTF-8")]
+    NotUtf8,
+    /// Longer than a socket's address can hold.
+    #[error("a socket's path has at most {UNIX_PATH_BYTES_MAX} bytes")]
+    SocketPath,
+    /// A command that is neither a name nor an absolute path.
+    #[error("a command is a name or an absolute path: fork://name?a+b, fork:///path?a+b")]
+    Command,
+}
+
+/// Scheme (as written) and what is behind its colon (RFC 3986, 3.1).
+fn split_scheme(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let begins = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
+    let goes_on = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    (begins && goes_on).then_some((scheme, rest))
+}
+
+fn http(text: &str, rest: &str) -> Result<Remote, RemoteError> {
+    // `Url` would take any number of slashes; one form is enough, and is what the label shows.
+    if !rest.starts_with("//") || rest.starts_with("///") {
+        return Err(RemoteError::Form { scheme: "http", form: "http://host/path" });
+    }
+    let mut url = Url::parse(text)?;
+    url.set_fragment(None);
+    if url.port() == Some(0) {
+        return Err(RemoteError::Port);
+    }
+    let label = if url.password().is_some() { masked_url(&url) } else { text.to_owned() };
+    Ok(Remote { kind: RemoteKind::Http(url), label })
+}
+
+fn masked_url(url: &Url) -> String {
+    match url.password() {
+        Some(_) => {
+            let (before, after) = (Position::BeforePassword, Position::AfterPassword);
+            format!("{}{MASK}{}", &url[..before], &url[after..])
+        }
+        None => url.to_string(),
+    }
+}
+
+fn tcp(rest: &str) -> Result<HostPort, RemoteError> {
+    let form = RemoteError::Form { scheme: "tcp", form: "tcp://host:port" };
+    if rest.contains('@') {
+        return Err(RemoteError::Credentials("tcp"));
+    }
+    let address = rest.strip_prefix("//").ok_or_else(|| form.clone())?;
+    let address = address.strip_suffix('/').unwrap_or(address);
+    if address.contains(['/', '?', '#']) {
+        return Err(form);
+    }
+    // Errors of `address` quote the text, so they are said again in words that do not.
+    let (host, port) = address::split(address).map_err(|error| match error {
+        AddressError::Empty => RemoteError::NoHost("tcp"),
+        AddressError::NoPort => RemoteError::NoPort("tcp"),
+        AddressError::NoBrackets => RemoteError::NoBrackets,
+        AddressError::Host(_) => RemoteError::Host,
+        AddressError::Port(_) | AddressError::Service(_) => RemoteError::Port,
+    })?;
+    let host = host.ok_or(RemoteError::NoHost("tcp"))?.to_owned();
+    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|&port| digits && port != 0).ok_or(RemoteError::Port)?;
+    Ok(HostPort { host, port })
+}
+
+/// An absolute path: `/path`, `///path` or `//localhost/path` behind the colon (RFC 8089).
+fn path(scheme: &'static str, form: &'static str, rest: &str) -> Result<PathBuf, RemoteError> {
+    let encoded = match rest.strip_prefix("//") {
+        Some(behind) => behind.strip_prefix("localhost").unwrap_or(behind),
+        None => rest,
+    };
+    if !encoded.starts_with('/') {
+        return Err(RemoteError::Form { scheme, form });
+    }
+    if encoded.contains(['?', '#']) {
+        return Err(RemoteError::Query);
+    }
+    Ok(PathBuf::from(OsString::from_vec(decode(encoded)?)))
+}
+
+fn socket_path(rest: &str) -> Result<PathBuf, RemoteError> {
+    let path = path("unix", "unix:///path", rest)?;
+    let fits = path.as_os_str().len() <= UNIX_PATH_BYTES_MAX;
+    if fits { Ok(path) } else { Err(RemoteError::SocketPath) }
+}
+
+/// By hand and not by `Url`: a command is no host, its case and characters are kept.
+fn command(text: &str, rest: &str) -> Result<Remote, RemoteError> {
+    let form = RemoteError::Form { scheme: "fork", form: "fork://command?argument+argument" };
+    let behind = rest.strip_prefix("//").ok_or(form)?;
+    if behind.contains('#') {
+        return Err(RemoteError::Query);
+    }
+    let (name, query) = behind.split_once('?').unwrap_or((behind, ""));
+    let program = program(name)?;
+    let encoded = query.split('+').filter(|_| !query.is_empty());
+    let arguments = encoded
+        .map(|argument| String::from_utf8(decode(argument)?).map_err(|_| RemoteError::NotUtf8));
+    let arguments = arguments.collect::<Result<Vec<String>, _>>()?;
+    let masked: Vec<String> = arguments.iter().map(|argument| masked_text(argument)).collect();
+    let label = if masked == arguments {
+        text.to_owned()
+    } else {
+        let escape = |text: &String| utf8_percent_encode(text, ARGUMENT).to_string();
+        format!("fork://{name}?{}", masked.iter().map(escape).collect::<Vec<_>>().join("+"))
+    };
+    Ok(Remote { kind: RemoteKind::Command { program, arguments }, label })
+}
+
+/// A name to be looked for in `PATH`, or an absolute path; nothing relative, since the working
+/// directory of a daemon is an accident.
+fn program(name: &str) -> Result<PathBuf, RemoteError> {
+    let mut program = decode(name)?;
+    let absolute = program.starts_with(b"/");
+    // `fork://command/?a` has always been the same as `fork://command?a`.
+    if !absolute && program.ends_with(b"/") {
+        program.pop();
+    }
+    let directory = program.is_empty() || program.ends_with(b"/");
+    if directory || (!absolute && program.contains(&b'/')) {
+        return Err(RemoteError::Command);
+    }
+    if !absolute && program.contains(&b'@') {
+        return Err(RemoteError::Credentials("fork"));
+    }
+    Ok(PathBuf::from(OsString::from_vec(program)))
+}
+
+/// Replaces the passwords of all URLs in a text: commands are often given an address with one.
+fn masked_text(text: &str) -> String {
+    let mut masked = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, behind) = rest.split_at(at + "://".len());
+        masked.push_str(before);
+        // A slash may be the password's own once it is decoded: rather mask too much.
+        let end = behind.find(' ').unwrap_or(behind.len());
+        let userinfo = &behind[..behind[..end].rfind('@').unwrap_or(0)];
+        rest = match userinfo.split_once(':') {
+            Some((user, _)) => {
+                masked.push_str(user);
+                masked.push(':');
+                masked.push_str(MASK);
+                &behind[userinfo.len()..]
+            }
+            None => behind,
+        };
+    }
+    masked.push_str(rest);
+    masked
+}
+
+/// Strict percent decoding: an escape that is none is more likely a name with a `%` in it.
+fn decode(text: &str) -> Result<Vec<u8>, RemoteError> {
+    let hexadecimal = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+    let mut escapes = text.match_indices('%');
+    if !escapes.all(|(at, _)| hexadecimal(at + 1) && hexadecimal(at + 2)) {
+        return Err(RemoteError::Escape);
+    }
+    let bytes: Vec<u8> = percent_decode_str(text).collect();
+    if bytes.contains(&0) { Err(RemoteError::Nul) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,745 @@
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::{
+    BUFFER_PACKETS_MAX, CONNECTIONS_MAX, PROBLEMS_MAX, REMOTES_PER_STREAM_MAX, SERVE_BYTES_MAX,
+    STREAMS_MAX,
+};
+
+/// A resource that is all right, for files whose problem is elsewhere.
+const STREAM: &str = r#"{"type": "stream", "serve": "/a", "remote": "tcp://h:1"}"#;
+
+/// Every key of the format, with a value this version takes.
+const WHOLE: &str = r#"{
+    "": "comment",
+    "listen": ":8000",
+    "side": "[::1]:9000",
+    "timeout": 10,
+    "reconnect": 2.5,
+    "readtimeout": 5,
+    "inputbuffer": 2000,
+    "outputbuffer": 800,
+    "maxconnections": 300,
+    "fullconnections": 250,
+    "nostats": false,
+    "heartbeatinterval": 30,
+    "log": "/var/log/restreamer.json",
+    "": ["another", {"": "comment"}],
+    "profile": false,
+    "turn": 20,
+    "userlist": {"": "who", "alice": {"": 1, "password": "s3cret"}, "bob": {"password": "s3cret"}},
+    "resources": [
+        {
+            "": "first",
+            "type": "stream",
+            "serve": "/one.ts",
+            "remote": "http://alice:s3cret@origin:8080/live",
+            "remotes": ["tcp://10.0.0.1:1234", "unix:///run/x.sock"],
+            "mru": 1500,
+            "clientinterface": "eth0",
+            "preamble": "",
+            "cache": 0,
+            "api": "",
+            "authentication": {"type": "", "realm": "tv", "user": "alice", "users": ["bob"]}
+        },
+        {"type": "stream", "serve": "/two.ts", "remotes": ["file:///srv/a%20b.ts", "fork://x?a+b"]}
+    ],
+    "notifications": []
+}"#;
+
+fn config(text: &str) -> Config {
+    let parsed = parse(text);
+    parsed.config.unwrap_or_else(|| panic!("{text}: {}", lines(&parsed.errors)))
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// A file with one good stream and these members at the top.
+fn with(members: &str) -> String {
+    format!("{{\"resources\": [{STREAM}],\n{members}}}")
+}
+
+/// A file with one resource of these members.
+fn resource(members: &str) -> String {
+    format!("{{\"resources\": [\n{{{members}}}]}}")
+}
+
+fn errors(text: &str) -> String {
+    let parsed = parse(text);
+    assert_eq!(parsed.config.is_none(), !parsed.errors.is_empty());
+    lines(&parsed.errors)
+}
+
+fn warnings(text: &str) -> String {
+    let parsed = parse(text);
+    assert_eq!(lines(&parsed.errors), "", "{text}");
+    lines(&parsed.warnings)
+}
+
+fn remote(url: &str) -> Remote {
+    Remote::parse(url).expect(url)
+}
+
+#[test]
+fn the_whole_format_is_read() {
+    let parsed = parse(WHOLE);
+    assert_eq!(lines(&parsed.errors), "");
+    assert_eq!(lines(&parsed.warnings), "");
+    let expected = Config {
+        listen: Listen { host: None, port: 8000 },
+        side: Some(Listen { host: Some("::1".to_owned()), port: 9000 }),
+        timeout: Some(Duration::from_secs(10)),
+        reconnect: Some(Duration::from_millis(2500)),
+        read_timeout: Some(Duration::from_secs(5)),
+        input_buffer_packets: 2000,
+        output_buffer_packets: 800,
+        max_connections: Some(300),
+        full_connections: Some(250),
+        log: Some(PathBuf::from("/var/log/restreamer.json")),
+        turn: TurnPeriod::Fixed(Duration::from_millis(20)),
+        streams: vec![
+            StreamConfig {
+                path: "/one.ts".to_owned(),
+                remotes: vec![
+                    remote("http://alice:s3cret@origin:8080/live"),
+                    remote("tcp://10.0.0.1:1234"),
+                    remote("unix:///run/x.sock"),
+                ],
+            },
+            StreamConfig {
+                path: "/two.ts".to_owned(),
+                remotes: vec![remote("file:///srv/a%20b.ts"), remote("fork://x?a+b")],
+            },
+        ],
+    };
+    assert_eq!(parsed.config, Some(expected));
+}
+
+#[test]
+fn defaults_are_those_of_the_contract() {
+    let config = config(&with("\"\": 1"));
+    assert_eq!(config.listen.to_string(), "localhost:80");
+    assert_eq!(config.side.as_ref().map(ToString::to_string).as_deref(), Some("127.0.0.1:9470"));
+    assert_eq!(config.timeout, None);
+    assert_eq!(config.reconnect, Some(Duration::from_secs(10)));
+    assert_eq!(config.read_timeout, None);
+    assert_eq!((config.input_buffer_packets, config.output_buffer_packets), (1000, 400));
+    assert_eq!((config.max_connections, config.full_connections), (None, None));
+    assert_eq!(config.log, None);
+    assert_eq!(config.turn, TurnPeriod::Adaptive);
+    assert_eq!(Config { streams: config.streams.clone(), ..Config::default() }, config);
+}
+
+#[test]
+fn null_and_nothing_are_the_default() {
+    let keys = [
+        "listen",
+        "side",
+        "timeout",
+        "reconnect",
+        "readtimeout",
+        "inputbuffer",
+        "outputbuffer",
+        "maxconnections",
+        "fullconnections",
+        "nostats",
+        "heartbeatinterval",
+        "log",
+        "profile",
+        "turn",
+        "userlist",
+        "notifications",
+    ];
+    for key in keys {
+        assert_eq!(config(&with(&format!("\"{key}\": null"))), config(&with("\"\": 0")), "{key}");
+    }
+    let config = config(&with(
+        r#""side": "", "timeout": 0, "reconnect": 0, "readtimeout": 0.0, "maxconnections": 0,
+        "fullconnections": 0, "log": "", "userlist": {}, "notifications": [], "profile": false"#,
+    ));
+    assert_eq!((config.side, config.timeout, config.reconnect), (None, None, None));
+    assert_eq!((config.read_timeout, config.log), (None, None));
+    assert_eq!((config.max_connections, config.full_connections), (None, None));
+}
+
+#[test]
+fn keys_of_another_case_count() {
+    let text = r#"{"Listen": ":1", "RESOURCES": [{"Type": "stream", "SERVE": "/a",
+        "Remote": "tcp://h:1"}]}"#;
+    assert_eq!(config(text).listen.port, 1);
+    assert_eq!(warnings(text), "");
+}
+
+#[test]
+fn top_level_values_of_the_wrong_type() {
+    let every = [
+        ("\"x\"", "a string"),
+        ("1", "a number"),
+        ("true", "a boolean"),
+        ("[]", "an array"),
+        ("{}", "an object"),
+    ];
+    let keys = [
+        ("listen", "a string"),
+        ("side", "a string"),
+        ("log", "a string"),
+        ("timeout", "a number"),
+        ("reconnect", "a number"),
+        ("readtimeout", "a number"),
+        ("heartbeatinterval", "a number"),
+        ("inputbuffer", "a number"),
+        ("outputbuffer", "a number"),
+        ("maxconnections", "a number"),
+        ("fullconnections", "a number"),
+        ("turn", "a number"),
+        ("nostats", "a boolean"),
+        ("profile", "a boolean"),
+        ("userlist", "an object"),
+        ("notifications", "an array"),
+    ];
+    for (key, expected) in keys {
+        for (value, found) in every.iter().filter(|(_, found)| *found != expected) {
+            let said = format!("line 2: {key}: expected {expected}, found {found}");
+            assert_eq!(errors(&with(&format!("\"{key}\": {value}"))), said);
+        }
+    }
+    for (value, found) in every.iter().filter(|(_, found)| *found != "an array") {
+        let said = format!("line 1: resources: expected an array, found {found}");
+        assert_eq!(errors(&format!("{{\"resources\": {value}}}")), said);
+    }
+    for (value, found) in every.iter().filter(|(_, found)| *found != "an object") {
+        assert_eq!(errors(value), format!("line 1: expected an object, found {found}"));
+        let said = format!("line 1: resources[0]: expected an object, found {found}");
+        assert_eq!(errors(&format!("{{\"resources\": [{value}]}}")), said);
+    }
+}
+
+#[test]
+fn resource_values_of_the_wrong_type() {
+    let every = [
+        ("\"x\"", "a string"),
+        ("1", "a number"),
+        ("true", "a boolean"),
+        ("[]", "an array"),
+        ("{}", "an object"),
+    ];
+    let keys = [
+        ("type", "a string"),
+        ("serve", "a string"),
+        ("remote", "a string"),
+        ("remotes", "an array"),
+        ("mru", "a number"),
+        ("clientinterface", "a string"),
+        ("preamble", "a string"),
+        ("cache", "a number"),
+        ("api", "a string"),
+        ("authentication", "an object"),
+    ];
+    let good = [("type", "\"stream\""), ("serve", "\"/a\""), ("remote", "\"tcp://h:1\"")];
+    for (key, expected) in keys {
+        for (value, found) in every.iter().filter(|(_, found)| *found != expected) {
+            let rest = good.iter().filter(|(other, _)| *other != key);
+            let rest = rest.map(|(key, value)| format!("\"{key}\": {value}, "));
+            let rest = rest.collect::<Vec<_>>().concat();
+            let said = format!("line 2: resources[0].{key}: expected {expected}, found {found}");
+            assert_eq!(errors(&resource(&format!("{rest}\"{key}\": {value}"))), said);
+        }
+    }
+}
+
+#[test]
+fn numbers_within_their_bounds() {
+    let good = [
+        "\"timeout\": 0.001",
+        "\"timeout\": 86400",
+        "\"inputbuffer\": 1",
+        "\"inputbuffer\": 1000000",
+        "\"outputbuffer\": 1",
+        "\"outputbuffer\": 1000000",
+        "\"maxconnections\": 1000000000",
+        "\"fullconnections\": 1000000000",
+        "\"turn\": 1",
+        "\"turn\": 1000",
+        "\"heartbeatinterval\": 0",
+    ];
+    for members in good {
+        assert_eq!(warnings(&with(members)), "", "{members}");
+    }
+    let seconds = "seconds is neither 0 nor within 0.001 and 86400";
+    let buffer = format!("is not within 1 and {BUFFER_PACKETS_MAX}");
+    let connections = format!("is not within 0 and {CONNECTIONS_MAX}");
+    let bad = [
+        ("timeout", "-1", seconds),
+        ("reconnect", "86401", seconds),
+        ("readtimeout", "1e99", seconds),
+        ("heartbeatinterval", "-0.1", seconds),
+        ("inputbuffer", "0", &buffer),
+        ("inputbuffer", "1000001", &buffer),
+        ("outputbuffer", "-400", &buffer),
+        ("maxconnections", "-1", &connections),
+        ("fullconnections", "1000000001", &connections),
+        ("turn", "0", "is not within 1 and 1000"),
+        ("turn", "1001", "is not within 1 and 1000"),
+    ];
+    for (key, value, said) in bad {
+        let said = format!("line 2: {key}: {value} {said}");
+        assert_eq!(errors(&with(&format!("\"{key}\": {value}"))), said);
+    }
+    for (key, value, max) in [("mru", "65536", 65535), ("cache", "31622401", 31_622_400)] {
+        let said = format!("line 2: resources[0].{key}: {value} is not within 0 and {max}");
+        let members =
+            format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", "{key}": {value}"#);
+        assert_eq!(errors(&resource(&members)), said);
+    }
+    let said = "line 2: inputbuffer: expected a whole number, found 1.5";
+    assert_eq!(errors(&with("\"inputbuffer\": 1.5")), said);
+}
+
+#[test]
+fn typical_mistakes_at_the_top() {
+    let table = [
+        (
+            "{\n\"listen\": \":80\"\n\"log\": \"\"}",
+            "line 3: not valid JSON: expected `,` or `}` (column 1)",
+        ),
+        ("{}", "no stream, at least one resource of type `stream` is needed"),
+        (
+            "{\n\"resources\": []}",
+            "line 2: resources: no stream, at least one resource of type `stream` is needed",
+        ),
+        (&with("\"listen\": \"localhost\""), "line 2: listen: needs a port, as in localhost:8000"),
+        (&with("\"listen\": \":web\""), "line 2: listen: unknown service name `web`"),
+        (
+            &with("\"side\": \"::1:80\""),
+            "line 2: side: an IPv6 address needs brackets, as in [::1]:8000",
+        ),
+        (
+            &with("\"listen\": \":9470\""),
+            "line 2: listen: `listen` and `side` (127.0.0.1:9470) are the same address",
+        ),
+        (
+            &with("\"side\":\n\"localhost:http\""),
+            "line 3: side: `listen` and `side` (localhost:80) are the same address",
+        ),
+        (
+            &with("\"userlist\": {\"al ice\": {}}"),
+            "line 2: userlist.\"al ice\".password: is missing",
+        ),
+        (
+            &with("\"userlist\": {\"bob\": \"x\"}"),
+            "line 2: userlist.bob: expected an object, found a string",
+        ),
+        (
+            &with("\"userlist\": {\"bob\": {\"password\": 1}}"),
+            "line 2: userlist.bob.password: expected a string, found a number",
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(errors(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn typical_mistakes_in_a_resource() {
+    let table = [
+        (
+            &resource(r#""serve": "/a", "remote": "tcp://h:1""#),
+            "line 2: resources[0].type: is missing",
+        ),
+        (
+            &resource(r#""type": "strem", "serve": "/a""#),
+            "line 2: resources[0].type: `strem` is not one of stream, static, api",
+        ),
+        (
+            &resource(r#""type": "stream", "remote": "tcp://h:1""#),
+            "line 2: resources[0].serve: is missing",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "a", "remote": "tcp://h:1""#),
+            "line 2: resources[0].serve: must begin with / and have no control characters",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "", "remote": "tcp://h:1""#),
+            "line 2: resources[0].serve: must begin with / and have no control characters",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "/\n", "remote": "tcp://h:1""#),
+            "line 2: resources[0].serve: must begin with / and have no control characters",
+        ),
+        (
+            &format!("{{\"resources\": [{STREAM},\n{STREAM}]}}"),
+            "line 2: resources[1].serve: the same path as resources[0].serve on line 1",
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(errors(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn typical_mistakes_in_remotes() {
+    let table = [
+        (
+            &resource(r#""type": "stream", "serve": "/a""#),
+            "line 2: resources[0]: a stream needs at least one `remote`",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "/a", "remote": "", "remotes": []"#),
+            "line 2: resources[0]: a stream needs at least one `remote`",
+        ),
+        (
+            &resource("\"type\": \"stream\", \"serve\": \"/a\",\n\"remote\": \"tcp://h\""),
+            "line 3: resources[0].remote: tcp needs a port",
+        ),
+        (
+            &resource(
+                "\"type\": \"stream\", \"serve\": \"/a\",\n\
+                \"remotes\": [\"tcp://h:1\",\n\"sftp://h\"]",
+            ),
+            "line 4: resources[0].remotes[1]: unknown scheme `sftp`, \
+            expected http, tcp, unix, file or fork",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "/a", "remotes": [""]"#),
+            "line 2: resources[0].remotes[0]: is empty",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "/a", "remotes": [1]"#),
+            "line 2: resources[0].remotes[0]: expected a string, found a number",
+        ),
+    ];
+    for (text, expected) in table {
+        assert_eq!(errors(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_this_version_cannot_do_is_refused() {
+    let stream = |more: &str| {
+        resource(&format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", {more}"#))
+    };
+    let no_stream =
+        "line 1: resources: no stream, at least one resource of type `stream` is needed";
+    let table = [
+        (with("\"nostats\": true"), "line 2: nostats: switching statistics off is".to_owned()),
+        (
+            with(r#""notifications": [{"event": "heartbeat", "type": "url", "url": "http://h/"}]"#),
+            "line 2: notifications: notifications are".to_owned(),
+        ),
+        (
+            stream(r#""preamble": "/x.ts""#),
+            "line 2: resources[0].preamble: a preamble is".to_owned(),
+        ),
+        (
+            stream(r#""authentication": {"type": "basic", "user": "alice"}"#),
+            "line 2: resources[0].authentication.type: authentication is".to_owned(),
+        ),
+        (
+            resource(r#""type": "static", "serve": "/a", "remote": "file:///x", "cache": 5"#),
+            format!("{no_stream}\nline 2: resources[0].type: static resources are"),
+        ),
+        (
+            resource(r#""type": "api", "serve": "/a", "api": "health""#),
+            format!("{no_stream}\nline 2: resources[0].type: api resources are"),
+        ),
+    ];
+    for (text, said) in table {
+        assert_eq!(errors(&text), format!("{said} not supported yet by this version"), "{text}");
+    }
+    for scheme in ["https", "udp", "rtp", "unixgram", "unixpacket"] {
+        let text = resource(&format!(
+            r#""type": "stream", "serve": "/a", "remote": "{scheme}://239.0.0.1:1234""#
+        ));
+        let said = "upstreams are not supported yet by this version";
+        assert_eq!(errors(&text), format!("line 2: resources[0].remote: {scheme} {said}"));
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_checked_all_the_same() {
+    let text = r#"{"resources": [
+        {"type": "api", "serve": "/a", "api": "healt"},
+        {"type": "api", "serve": "/b"},
+        {"type": "static", "serve": "/a", "cache": "x", "authentication": {"users": [1], "type": 2}}
+        ],
+        "notifications": [
+        {"event": "hit", "type": "mail"},
+        {"event": "heartbeat", "type": "url", "url": 1, "authentication": []}
+        ]}"#;
+    assert_eq!(
+        errors(text),
+        "line 1: resources: no stream, at least one resource of type `stream` is needed
+line 2: resources[0].api: `healt` is not one of health, statistics, check, control, prometheus
+line 2: resources[0].type: api resources are not supported yet by this version
+line 3: resources[1].api: is missing
+line 3: resources[1].type: api resources are not supported yet by this version
+line 4: resources[2].cache: expected a number, found a string
+line 4: resources[2].authentication.users[0]: expected a string, found a number
+line 4: resources[2].authentication.type: expected a string, found a number
+line 4: resources[2].serve: the same path as resources[0].serve on line 2
+line 4: resources[2].type: static resources are not supported yet by this version
+line 6: notifications: notifications are not supported yet by this version
+line 7: notifications[0].event: `hit` is not one of limit_hit, limit_miss, heartbeat
+line 7: notifications[0].type: `mail` is not one of url
+line 7: notifications[0].url: is missing
+line 8: notifications[1].url: expected a string, found a number
+line 8: notifications[1].authentication: expected an object, found an array"
+    );
+}
+
+#[test]
+fn warnings_do_not_refuse() {
+    let table = [
+        ("\"readtimout\": 1", "line 2: readtimout: unknown key, did you mean `readtimeout`?"),
+        (
+            "\"max_connections\": 1",
+            "line 2: max_connections: unknown key, did you mean `maxconnections`?",
+        ),
+        ("\"colour\": 1", "line 2: colour: unknown key"),
+        ("\"a.b\\n\": 1", "line 2: \"a.b\\n\": unknown key"),
+        (
+            "\"log\": \"a\",\n\"log\": \"b\"",
+            "line 3: log: given twice: the one on line 2 is ignored",
+        ),
+        ("\"profile\": true", "line 2: profile: this version has no profiler, use perf"),
+        (
+            "\"maxconnections\": 10, \"fullconnections\": 11",
+            "line 2: fullconnections: 11 is above `maxconnections` (10) and is never reached",
+        ),
+        ("\"maxconnections\": 10, \"fullconnections\": 10", ""),
+        ("\"maxconnections\": 0, \"fullconnections\": 10", ""),
+        (
+            "\"userlist\": {\"a\": {\"password\": \"x\"},\n\
+            \"a\": {\"password\": \"y\", \"pass\": 1}}",
+            "line 3: userlist.a: given twice: the one on line 2 is ignored\n\
+             line 3: userlist.a.pass: unknown key",
+        ),
+    ];
+    for (members, expected) in table {
+        assert_eq!(warnings(&with(members)), expected, "{members}");
+    }
+    let text = resource(
+        "\"type\": \"stream\", \"serve\": \"/a\", \"remote\": \"tcp://h:1\",\n\"remots\": []",
+    );
+    assert_eq!(warnings(&text), "line 3: resources[0].remots: unknown key, did you mean `remote`?");
+}
+
+#[test]
+fn only_unknown_keys_are_unknown_keys() {
+    let unknown = parse(&with("\"colour\": 1, \"log\": \"\", \"log\": \"\"")).warnings;
+    let told: Vec<bool> = unknown.iter().map(Problem::is_unknown_key).collect();
+    assert_eq!(told, [true, false]);
+}
+
+#[test]
+fn the_last_duplicate_counts() {
+    assert_eq!(config(&with("\"turn\": \"x\",\n\"Turn\": 5,\n\"TURN\": 7")).turn, {
+        TurnPeriod::Fixed(Duration::from_millis(7))
+    });
+}
+
+#[test]
+fn every_error_of_a_file_is_found() {
+    let text = r#"{
+        "listen": 1,
+        "timeout": -1,
+        "turn": 0,
+        "resources": [
+            {"type": "stream", "serve": "x", "remote": "tcp://h", "remotes": ["file:x", 7]},
+            {"type": "stream", "serve": "/y", "remotes": ["tcp://h:0", "udp://h:1"]},
+            null
+        ],
+        "log": []
+    }"#;
+    assert_eq!(
+        errors(text),
+        "line 2: listen: expected a string, found a number
+line 3: timeout: -1 seconds is neither 0 nor within 0.001 and 86400
+line 4: turn: 0 is not within 1 and 1000
+line 6: resources[0].remotes[1]: expected a string, found a number
+line 6: resources[0].serve: must begin with / and have no control characters
+line 6: resources[0].remote: tcp needs a port
+line 6: resources[0].remotes[0]: file is written file:///path
+line 7: resources[1].remotes[0]: its port is not a number within 1 and 65535
+line 7: resources[1].remotes[1]: udp upstreams are not supported yet by this version
+line 8: resources[2]: expected an object, found null
+line 10: log: expected a string, found an array"
+    );
+}
+
+#[test]
+fn problems_beyond_the_bound_are_counted() {
+    let unknown = (0..PROBLEMS_MAX + 7).map(|n| format!("\"{n}\": 0,\n"));
+    let unknown = unknown.collect::<Vec<_>>().concat();
+    let parsed = parse(&with(&format!("{unknown}\"\": 0")));
+    assert_eq!(parsed.warnings.len(), PROBLEMS_MAX + 1);
+    let last = parsed.warnings.last().expect("some");
+    assert_eq!(last.display("f.json").to_string(), "f.json: … and 7 more");
+    assert!(last.is_unknown_key());
+    let wrong = "1,".repeat(PROBLEMS_MAX + 3);
+    let parsed = parse(&format!("{{\"resources\": [{wrong}1]}}"));
+    let last = parsed.errors.last().expect("some");
+    assert_eq!((last.to_string().as_str(), last.is_unknown_key()), ("… and 4 more", false));
+}
+
+#[test]
+fn lists_are_bounded() {
+    let streams = |count: usize| {
+        let stream = |n| format!(r#"{{"type": "stream", "serve": "/{n}", "remote": "tcp://h:1"}}"#);
+        let all: Vec<String> = (0..count).map(stream).collect();
+        format!("{{\"resources\": [{}]}}", all.join(","))
+    };
+    assert_eq!(config(&streams(STREAMS_MAX)).streams.len(), STREAMS_MAX);
+    let said = "line 1: resources: has 4097 entries, at most 4096 are allowed";
+    assert_eq!(errors(&streams(STREAMS_MAX + 1)), said);
+
+    let remotes = |count: usize| {
+        let all = vec!["\"tcp://h:1\""; count].join(",");
+        resource(&format!(r#""type": "stream", "serve": "/a", "remotes": [{all}]"#))
+    };
+    assert_eq!(
+        config(&remotes(REMOTES_PER_STREAM_MAX)).streams[0].remotes.len(),
+        REMOTES_PER_STREAM_MAX
+    );
+    let said = "line 2: resources[0].remotes: has 65 entries, at most 64 are allowed";
+    assert_eq!(errors(&remotes(REMOTES_PER_STREAM_MAX + 1)), said);
+
+    let serve = |bytes: usize| {
+        let path = format!("/{}", "x".repeat(bytes - 1));
+        resource(&format!(r#""type": "stream", "serve": "{path}", "remote": "tcp://h:1""#))
+    };
+    assert_eq!(warnings(&serve(SERVE_BYTES_MAX)), "");
+    assert_eq!(
+        errors(&serve(SERVE_BYTES_MAX + 1)),
+        "line 2: resources[0].serve: is longer than 1024 bytes"
+    );
+}
+
+#[test]
+fn problems_name_the_file() {
+    let parsed = parse(&resource(r#""type": "stream", "serve": "/a", "remote": "tcp://h""#));
+    assert_eq!(
+        parsed.errors[0].display("/etc/restreamer.json").to_string(),
+        "/etc/restreamer.json:2: resources[0].remote: tcp needs a port"
+    );
+    let whole = &parse("{}").errors[0];
+    assert_eq!(
+        whole.display("a.json").to_string(),
+        "a.json: no stream, at least one resource of type `stream` is needed"
+    );
+    let syntax = &parse("{").errors[0];
+    assert_eq!(
+        syntax.display("a.json").to_string(),
+        "a.json:1: not valid JSON: EOF while parsing an object (column 1)"
+    );
+}
+
+#[test]
+fn service_names_may_be_looked_up() {
+    let text = with("\"listen\": \":rtsp\"");
+    let parsed = parse_with(&text, &|name| (name == "rtsp").then_some(554));
+    assert_eq!(parsed.config.expect("good").listen.port, 554);
+    assert_eq!(errors(&text), "line 2: listen: unknown service name `rtsp`");
+}
+
+#[test]
+fn no_password_is_shown() {
+    let shown = format!("{:?}", parse(WHOLE));
+    assert!(shown.contains("http://alice:***@origin:8080/live"), "{shown}");
+    assert!(!shown.contains("s3cret"), "{shown}");
+    // Neither where the password stands in the wrong place, nor where its URL is malformed.
+    let wrong = r#"{"userlist": {"alice": "s3cret", "bob": {"password": ["s3cret"]}}, "resources": [
+        {"type": "stream", "serve": "/a", "remotes": ["http://u:s3cret@h:x/", "tcp://u:s3cret@h:1",
+            "udp://u:s3cret@h:1", "http:u:s3cret@h", "gopher://u:s3cret@h", "u:s3cret@h/x"]},
+        {"type": "stream", "serve": "/b", "remote": {"x": "http://u:s3cret@h/"}}]}"#;
+    let parsed = parse(wrong);
+    assert_eq!(parsed.errors.len(), 9, "{}", lines(&parsed.errors));
+    let shown = format!("{parsed:?} {}", lines(&parsed.errors));
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+#[test]
+fn files_are_loaded_within_their_bound() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("restreamer.json");
+    let file = path.display().to_string();
+    let load_error = || load(&path).expect_err("refused").to_string();
+    assert_eq!(load_error(), format!("{file}: cannot be read: No such file or directory"));
+
+    fs::write(&path, WHOLE).expect("written");
+    assert_eq!(load(&path).expect("loaded").config, Some(config(WHOLE)));
+
+    fs::write(&path, b"{\n\n\"log\": \"\xff\"}").expect("written");
+    assert_eq!(load_error(), format!("{file}:3: is not UTF-8 text"));
+
+    let mut padded = with("\"\": 0").into_bytes();
+    padded.resize(CONFIG_FILE_BYTES_MAX, b' ');
+    fs::write(&path, &padded).expect("written");
+    assert!(load(&path).expect("loaded").config.is_some());
+    padded.push(b' ');
+    fs::write(&path, &padded).expect("written");
+    assert_eq!(load_error(), format!("{file}: is larger than 1048576 bytes"));
+
+    let directory = load(dir.path()).expect_err("refused").to_string();
+    assert_eq!(directory, format!("{}: cannot be read: Is a directory", dir.path().display()));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in ".{0,200}") {
+        let parsed = parse(&text);
+        prop_assert_eq!(parsed.config.is_some(), parsed.errors.is_empty());
+    }
+
+    /// A good file with a piece of it replaced: by punctuation of JSON, or by another piece.
+    #[test]
+    fn mutated_files_never_panic(
+        at in 0..WHOLE.len(),
+        gone in 0..40_usize,
+        from in 0..WHOLE.len(),
+        taken in 0..60_usize,
+        noise in "[\\[\\]{}:,\"0-9a-z\\\\/%\n-]{0,6}",
+    ) {
+        let piece = |from: usize, length: usize| &WHOLE[from..WHOLE.len().min(from + length)];
+        let after = WHOLE.len().min(at + gone);
+        let text =
+            format!("{}{noise}{}{}", &WHOLE[..at], piece(from, taken), &WHOLE[after..]);
+        let parsed = parse(&text);
+        prop_assert_eq!(parsed.config.is_some(), parsed.errors.is_empty());
+        let count = text.split('\n').count();
+        for problem in parsed.errors.iter().chain(&parsed.warnings) {
+            prop_assert!(problem.line.is_none_or(|line| (1..=count).contains(&line)));
+            prop_assert!(!problem.to_string().contains('\n'));
+        }
+    }
+
+    /// Values of any type where the format has its keys.
+    #[test]
+    fn mistyped_files_never_panic(
+        values in prop::collection::vec(
+            prop::sample::select(vec![
+                "null", "true", "0", "-1", "1e999", "1.5", "\"\"", "\"/x\"", "\"stream\"",
+                "\"http://u:p@h\"", "[]", "[\"\"]", "[{}]", "{}", "{\"type\": \"api\"}",
+            ]),
+            12,
+        ),
+    ) {
+        let keys = ["listen", "side", "timeout", "inputbuffer", "userlist", "notifications"];
+        let inner = ["type", "serve", "remote", "remotes", "authentication", "api"];
+        let members = |keys: [&str; 6], values: &[&str]| -> String {
+            let member = |(key, value)| format!(",\n\"{key}\": {value}");
+            keys.iter().zip(values).map(member).collect::<Vec<_>>().concat()
+        };
+        let text = format!(
+            "{{\"resources\": [{{\"\": 0{}}}]{}}}",
+            members(inner, &values[..6]),
+            members(keys, &values[6..])
+        );
+        let parsed = parse(&text);
+        prop_assert_eq!(parsed.config.is_some(), parsed.errors.is_empty());
+    }
+}
