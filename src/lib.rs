@@ -10,4 +10,6 @@ pub mod clock;
 pub mod config;
 pub mod http;
 pub mod limits;
+pub mod log;
+pub mod metrics;
 pub mod ring;

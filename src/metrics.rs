@@ -1,0 +1,130 @@
+//! What the node counts and tells.
+//!
+//! Owns the registry and the shared status of streams. Workers count locally, in plain integers,
+//! and publish once a turn; the side port reads. Names and labels of the original are kept
+//! (`streaming_…`), ours follow today's naming (`restreamer_…`, base units, `_total`). No label is
+//! ever a viewer's.
+
+pub mod registry;
+pub mod status;
+pub mod stream;
+pub mod upstream;
+pub mod worker;
+
+use std::sync::Arc;
+
+use prometheus::{IntCounter, IntCounterVec, Registry};
+
+pub use status::{StreamStatus, UpstreamState};
+pub use stream::{StreamCounts, StreamMetrics};
+pub use upstream::{UpstreamCounts, UpstreamMetrics};
+pub use worker::WorkerMetrics;
+
+use registry::{counters, register};
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    streams: stream::Families,
+    upstreams: upstream::Families,
+    workers: worker::Families,
+    requests: IntCounterVec,
+    log_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything, the standard `process_*` set included.
+    pub fn new() -> Arc<Metrics> {
+        let registry = Registry::new();
+        let process = prometheus::process_collector::ProcessCollector::for_self();
+        registry.register(Box::new(process)).expect("registered once");
+        let build = registry::gauges(
+            &registry,
+            "restreamer_build_info",
+            "Version of the program, always 1.",
+            &["version"],
+        );
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Arc::new(Metrics {
+            streams: stream::Families::register(&registry),
+            upstreams: upstream::Families::register(&registry),
+            workers: worker::Families::register(&registry),
+            requests: counters(
+                &registry,
+                "restreamer_requests_total",
+                "Requests answered on the main port, by status.",
+                &["status"],
+            ),
+            log_dropped: register(
+                &registry,
+                IntCounter::new(
+                    "restreamer_log_dropped_total",
+                    "Log lines lost because the log could not be written fast enough.",
+                ),
+            ),
+            registry,
+        })
+    }
+
+    /// The metrics of the stream served at `path`.
+    pub fn stream(&self, path: &str) -> StreamMetrics {
+        self.streams.of(path)
+    }
+
+    /// The metrics of one upstream of a stream; `url` is masked already.
+    pub fn upstream(&self, path: &str, url: &str) -> UpstreamMetrics {
+        self.upstreams.of(path, url)
+    }
+
+    /// The metrics of one worker.
+    pub fn worker(&self, number: usize) -> WorkerMetrics {
+        self.workers.of(number)
+    }
+
+    /// Counts an answer on the main port.
+    pub fn answered(&self, status: u16) {
+        self.requests.with_label_values(&[status.to_string()]).inc();
+    }
+
+    /// Lines that the log lost.
+    pub fn log_dropped(&self) -> IntCounter {
+        self.log_dropped.clone()
+    }
+
+    /// Everything in the Prometheus text format.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_labels_of_the_contract() {
+        let metrics = Metrics::new();
+        metrics.stream("/a.ts").connections().set(2);
+        metrics.upstream("/a.ts", "tcp://h:1").connected(true);
+        metrics.worker(0);
+        metrics.answered(200);
+        let text = metrics.text().unwrap();
+        for line in [
+            "streaming_packets_sent{stream=\"/a.ts\"} 0",
+            "streaming_bytes_sent{stream=\"/a.ts\"} 0",
+            "streaming_packets_dropped{stream=\"/a.ts\"} 0",
+            "streaming_bytes_dropped{stream=\"/a.ts\"} 0",
+            "streaming_duration{stream=\"/a.ts\"} 0",
+            "streaming_connections{stream=\"/a.ts\"} 2",
+            "streaming_source_connected{stream=\"/a.ts\",url=\"tcp://h:1\"} 1",
+            "streaming_packets_received{stream=\"/a.ts\",url=\"tcp://h:1\"} 0",
+            "streaming_bytes_received{stream=\"/a.ts\",url=\"tcp://h:1\"} 0",
+            "restreamer_requests_total{status=\"200\"} 1",
+            "restreamer_log_dropped_total 0",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        assert!(text.contains("\nprocess_cpu_seconds_total ") && text.contains("process_open_fds"));
+    }
+}

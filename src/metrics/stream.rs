@@ -1,0 +1,222 @@
+//! What is counted of a stream and its viewers.
+
+use std::time::Duration;
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::registry::{counters, gauges};
+
+#[derive(Debug)]
+pub(super) struct Families {
+    packets_sent: IntCounterVec,
+    bytes_sent: IntCounterVec,
+    packets_dropped: IntCounterVec,
+    bytes_dropped: IntCounterVec,
+    duration: IntCounterVec,
+    connections: IntGaugeVec,
+    path_bytes: IntCounterVec,
+    skips: IntCounterVec,
+    viewers: IntGaugeVec,
+    joined: IntCounterVec,
+    ended: IntCounterVec,
+    lag: IntGaugeVec,
+    lag_limit: IntGaugeVec,
+    ring: IntGaugeVec,
+}
+
+impl Families {
+    pub(super) fn register(r: &Registry) -> Families {
+        let of_stream = &["stream"];
+        let counter = |name, help| counters(r, name, help, of_stream);
+        let gauge = |name, help| gauges(r, name, help, of_stream);
+        Families {
+            packets_sent: counter("streaming_packets_sent", "Packets sent to viewers."),
+            bytes_sent: counter("streaming_bytes_sent", "Bytes sent to viewers."),
+            packets_dropped: counter(
+                "streaming_packets_dropped",
+                "Packets that slow viewers were skipped over.",
+            ),
+            bytes_dropped: counter(
+                "streaming_bytes_dropped",
+                "Bytes that slow viewers were skipped over.",
+            ),
+            duration: counter("streaming_duration", "Time viewers were connected, nanoseconds."),
+            connections: gauge("streaming_connections", "Viewers connected."),
+            path_bytes: counters(
+                r,
+                "restreamer_sent_bytes_total",
+                "Bytes sent to viewers: live ones by splice, those catching up by buffered writes.",
+                &["stream", "path"],
+            ),
+            skips: counter(
+                "restreamer_skips_total",
+                "Times a slow viewer was skipped to the head.",
+            ),
+            viewers: gauges(
+                r,
+                "restreamer_viewers",
+                "Viewers by what they are doing.",
+                &["stream", "state"],
+            ),
+            joined: counter("restreamer_viewers_joined_total", "Viewers that came."),
+            ended: counters(
+                r,
+                "restreamer_viewers_ended_total",
+                "Viewers that went, and why.",
+                &["stream", "reason"],
+            ),
+            lag: gauge("restreamer_lag_bytes", "Largest lag of a viewer after the last turn."),
+            lag_limit: gauge("restreamer_lag_limit_bytes", "Lag beyond which viewers are skipped."),
+            ring: gauge("restreamer_ring_bytes", "Memory of the stream's recent bytes."),
+        }
+    }
+
+    pub(super) fn of(&self, path: &str) -> StreamMetrics {
+        let of = |family: &IntCounterVec| family.with_label_values(&[path]);
+        let gauge = |family: &IntGaugeVec| family.with_label_values(&[path]);
+        let by = |way| self.path_bytes.with_label_values(&[path, way]);
+        let viewers = |state| self.viewers.with_label_values(&[path, state]);
+        StreamMetrics {
+            path: path.to_owned(),
+            packets_sent: of(&self.packets_sent),
+            bytes_sent: of(&self.bytes_sent),
+            packets_dropped: of(&self.packets_dropped),
+            bytes_dropped: of(&self.bytes_dropped),
+            duration: of(&self.duration),
+            connections: gauge(&self.connections),
+            live_bytes: by("live"),
+            catching_up_bytes: by("catching_up"),
+            skips: of(&self.skips),
+            live: viewers("live"),
+            catching_up: viewers("catching_up"),
+            ending: viewers("ending"),
+            joined: of(&self.joined),
+            ended: self.ended.clone(),
+            lag: gauge(&self.lag),
+            lag_limit: gauge(&self.lag_limit),
+            ring: gauge(&self.ring),
+        }
+    }
+}
+
+/// One stream's metrics.
+#[derive(Clone, Debug)]
+pub struct StreamMetrics {
+    path: String,
+    packets_sent: IntCounter,
+    bytes_sent: IntCounter,
+    packets_dropped: IntCounter,
+    bytes_dropped: IntCounter,
+    duration: IntCounter,
+    connections: IntGauge,
+    live_bytes: IntCounter,
+    catching_up_bytes: IntCounter,
+    skips: IntCounter,
+    live: IntGauge,
+    catching_up: IntGauge,
+    ending: IntGauge,
+    joined: IntCounter,
+    ended: IntCounterVec,
+    lag: IntGauge,
+    lag_limit: IntGauge,
+    ring: IntGauge,
+}
+
+impl StreamMetrics {
+    /// Viewers connected.
+    pub fn connections(&self) -> &IntGauge {
+        &self.connections
+    }
+
+    /// Bytes sent to viewers since the start.
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes_sent.get()
+    }
+
+    /// Packets that viewers were skipped over since the start.
+    pub fn packets_dropped(&self) -> u64 {
+        self.packets_dropped.get()
+    }
+
+    /// Viewers connected, by what they do: (live, catching up, ending).
+    pub fn viewers(&self) -> (i64, i64, i64) {
+        (self.live.get(), self.catching_up.get(), self.ending.get())
+    }
+
+    /// Counts a viewer that came.
+    pub fn joined(&self) {
+        self.joined.inc();
+    }
+
+    /// Counts a viewer that went.
+    pub fn ended(&self, reason: &str) {
+        self.ended.with_label_values(&[self.path.as_str(), reason]).inc();
+    }
+
+    /// Adds what was counted since the last time, and shows the state after a turn.
+    pub fn publish(&self, counts: &mut StreamCounts, now: &StreamGauges) {
+        let counts = std::mem::take(counts);
+        for (metric, by) in [
+            (&self.packets_sent, counts.packets_sent),
+            (&self.bytes_sent, counts.live_bytes + counts.catching_up_bytes),
+            (&self.packets_dropped, counts.packets_dropped),
+            (&self.bytes_dropped, counts.bytes_dropped),
+            (&self.duration, u64::try_from(counts.duration.as_nanos()).unwrap_or(u64::MAX)),
+            (&self.live_bytes, counts.live_bytes),
+            (&self.catching_up_bytes, counts.catching_up_bytes),
+            (&self.skips, counts.skips),
+        ] {
+            if by > 0 {
+                metric.inc_by(by);
+            }
+        }
+        let all = now.live + now.catching_up + now.ending;
+        for (metric, value) in [
+            (&self.connections, all),
+            (&self.live, now.live),
+            (&self.catching_up, now.catching_up),
+            (&self.ending, now.ending),
+            (&self.lag, now.lag),
+            (&self.lag_limit, now.lag_limit),
+            (&self.ring, now.ring),
+        ] {
+            metric.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// What a worker counts of a stream between two publications.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamCounts {
+    /// Packets that were finished at a viewer.
+    pub packets_sent: u64,
+    /// Bytes that left by splice.
+    pub live_bytes: u64,
+    /// Bytes that left by buffered writes.
+    pub catching_up_bytes: u64,
+    /// Packets that viewers were skipped over.
+    pub packets_dropped: u64,
+    /// Bytes that viewers were skipped over.
+    pub bytes_dropped: u64,
+    /// Times a viewer was skipped.
+    pub skips: u64,
+    /// Time viewers were connected, added up.
+    pub duration: Duration,
+}
+
+/// The state of a stream after a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StreamGauges {
+    /// Viewers at the head.
+    pub live: usize,
+    /// Viewers served from the ring.
+    pub catching_up: usize,
+    /// Viewers who get the rest and are let go.
+    pub ending: usize,
+    /// Largest lag, bytes.
+    pub lag: usize,
+    /// The lag limit, bytes.
+    pub lag_limit: usize,
+    /// Memory of the ring, bytes.
+    pub ring: usize,
+}
