@@ -13,3 +13,4 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod ring;
+pub mod ts;
