@@ -14,3 +14,5 @@ pub mod log;
 pub mod metrics;
 pub mod ring;
 pub mod ts;
+pub mod upstream;
+pub mod viewer;

@@ -1,0 +1,130 @@
+//! Attempts to reach upstreams, each on a thread of its own.
+//!
+//! A stream has at most one attempt at a time, so that there are never more of these threads than
+//! streams; a name server or a peer that hangs delays its own stream alone. The thread of a command
+//! stays with it, the thread of a regular file plays it.
+
+use std::io::PipeWriter;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use slog::{Logger, error};
+
+use super::error::DialError;
+use super::player::{self, Source, SystemClock};
+use super::{Dialed, command, file, http, tcp};
+use crate::config::{Remote, RemoteKind};
+use crate::limits::DIAL_STACK_BYTES;
+
+/// Starts attempts and knows the commands that are running.
+#[derive(Clone, Debug)]
+pub struct Dialer {
+    timeout: Option<Duration>,
+    minded: Arc<Minded>,
+}
+
+/// Commands that have not been reaped yet.
+#[derive(Debug, Default)]
+struct Minded {
+    running: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Dialer {
+    /// `timeout` bounds each attempt: connect, redirects and response head together.
+    pub fn new(timeout: Option<Duration>) -> Dialer {
+        Dialer { timeout, minded: Arc::default() }
+    }
+
+    /// Starts an attempt. `deliver` gets its result, on the attempt's thread; if there can be none,
+    /// at once.
+    pub fn start(
+        &self,
+        remote: Remote,
+        log: Logger,
+        deliver: impl FnOnce(Result<Dialed, DialError>) + Send + 'static,
+    ) {
+        let dialer = self.clone();
+        let thread = std::thread::Builder::new().name("dial".into()).stack_size(DIAL_STACK_BYTES);
+        // The closure is lost when no thread can be had, so what must survive is shared with it.
+        let deliver = Arc::new(Mutex::new(Some(deliver)));
+        let take = |from: &Mutex<Option<_>>| from.lock().ok().and_then(|mut slot| slot.take());
+        let in_thread = Arc::clone(&deliver);
+        let started = thread.spawn(move || {
+            if let Some(deliver) = take(&in_thread) {
+                dialer.run(&remote, &log, deliver);
+            }
+        });
+        if let Err(error) = started
+            && let Some(deliver) = take(&deliver)
+        {
+            deliver(Err(DialError::Thread(error)));
+        }
+    }
+
+    /// Waits until every command has been reaped, at most for `patience`.
+    pub fn wait_for_commands(&self, patience: Duration) {
+        let running = self.minded.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.minded.changed.wait_timeout_while(running, patience, |n| *n > 0);
+        drop(waited);
+    }
+
+    fn run(&self, remote: &Remote, log: &Logger, deliver: impl FnOnce(Result<Dialed, DialError>)) {
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        match remote.kind() {
+            RemoteKind::Http(url) => deliver(http::dial(url, deadline)),
+            RemoteKind::Tcp(at) => deliver(connect_tcp(&at.host, at.port, deadline)),
+            RemoteKind::Unix(path) => deliver(file::connect_unix(path)),
+            RemoteKind::File(path) => match file::open(path) {
+                Ok(file::Opened::Ready(dialed)) => deliver(Ok(dialed)),
+                Ok(file::Opened::ToPlay(dialed, source, sink)) => {
+                    deliver(Ok(dialed));
+                    play(Source::File(source), sink, log);
+                }
+                Err(error) => deliver(Err(error)),
+            },
+            RemoteKind::Sample => match file::playing() {
+                Ok((dialed, sink)) => {
+                    deliver(Ok(dialed));
+                    play(Source::Sample, sink, log);
+                }
+                Err(error) => deliver(Err(DialError::Open(error))),
+            },
+            RemoteKind::Command { program, arguments } => {
+                let minding = Minding::begin(&self.minded);
+                command::run(program, arguments, log, deliver);
+                drop(minding);
+            }
+        }
+    }
+}
+
+fn connect_tcp(host: &str, port: u16, deadline: Option<Instant>) -> Result<Dialed, DialError> {
+    let socket = tcp::connect(host, port, deadline)?;
+    socket.set_nonblocking(true).map_err(DialError::Connect)?;
+    Ok(Dialed::raw(socket))
+}
+
+/// Plays until the source ends or the worker has let go of the pipe.
+fn play(source: Source, mut sink: PipeWriter, log: &Logger) {
+    if let Err(why) = player::play(source, &mut sink, &SystemClock) {
+        error!(log, "the file cannot be played: {why}"; "event" => "error", "error" => "play");
+    }
+}
+
+/// Counts a command from before it starts until it is reaped.
+struct Minding<'a>(&'a Minded);
+
+impl Minding<'_> {
+    fn begin(minded: &Minded) -> Minding<'_> {
+        *minded.running.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Minding(minded)
+    }
+}
+
+impl Drop for Minding<'_> {
+    fn drop(&mut self) {
+        *self.0.running.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.changed.notify_all();
+    }
+}

@@ -1,0 +1,165 @@
+//! A viewer's connection and what it is doing.
+//!
+//! Owns the socket and the state of one viewer; each state is a type, and a transition takes the
+//! old one by value: [`asking::Asking`] (its request head is read) → [`catching_up::CatchingUp`]
+//! (served from the ring, at its own position) ⇄ [`live::Live`] (at the head, fed by the fan-out) →
+//! [`ending::Ending`] (gets the rest, then is let go). A refused one is [`draining::Draining`].
+//! Never holds a copy of the stream beyond the rest of one packet. Driven by the stream's turn; a
+//! guest that has asked for nothing yet is driven by the worker.
+
+pub mod asking;
+pub mod catching_up;
+pub mod draining;
+pub mod ending;
+pub mod live;
+pub mod stall;
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use restreamer_sys::Moved;
+
+use crate::limits::TALK_BYTES_MAX;
+use crate::metrics::StreamCounts;
+use crate::ring::Ring;
+use catching_up::CatchingUp;
+use ending::Ending;
+use live::Live;
+
+/// A viewer of a stream.
+#[derive(Debug)]
+pub struct Viewer {
+    /// Its connection.
+    pub connection: Connection,
+    /// What it is doing.
+    pub state: State,
+}
+
+/// The connection under a viewer or guest.
+#[derive(Debug)]
+pub struct Connection {
+    /// The socket, non-blocking.
+    pub socket: TcpStream,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// When it was accepted.
+    pub since: Instant,
+    /// Bytes it sent that nobody asked for.
+    talked: usize,
+}
+
+/// What a viewer is doing.
+#[derive(Debug)]
+pub enum State {
+    /// Served from the ring.
+    CatchingUp(CatchingUp),
+    /// At the head.
+    Live(Live),
+    /// Gets the rest and is let go.
+    Ending(Ending),
+}
+
+/// Why a viewer went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It hung up.
+    Left,
+    /// Its connection broke: no answer from its host, or a network error.
+    Vanished,
+    /// It sent more than a viewer has to say.
+    Talked,
+    /// It has all there was.
+    Finished,
+    /// It did not take the rest in time.
+    TooSlowToEnd,
+}
+
+/// What a client says when it has nothing to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing more.
+    Silence,
+    /// It will send nothing more; it may still listen.
+    End,
+    /// Its connection is over.
+    Over(Departure),
+}
+
+impl Departure {
+    /// Why a connection that is closed was closed: the kernel gave up asking, or the viewer left.
+    pub fn of(socket: &TcpStream) -> Departure {
+        use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+        match socket.take_error().ok().flatten().map(|error| error.kind()) {
+            Some(TimedOut | HostUnreachable | NetworkUnreachable) => Departure::Vanished,
+            _ => Departure::Left,
+        }
+    }
+
+    /// The metric's label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Departure::Left => "left",
+            Departure::Vanished => "vanished",
+            Departure::Talked => "talked",
+            Departure::Finished => "finished",
+            Departure::TooSlowToEnd => "too_slow_to_end",
+        }
+    }
+}
+
+impl Viewer {
+    /// There is room in its socket. Answers whether it has waited for that.
+    pub fn unblock(&mut self) -> bool {
+        match &mut self.state {
+            State::Live(_) => false,
+            State::CatchingUp(state) => state.unblock(),
+            State::Ending(state) => state.unblock(),
+        }
+    }
+
+    /// Ends it before `deadline`: with all there is in the ring, or with the packet it stands in.
+    pub fn end(
+        &mut self,
+        ring: &Ring,
+        deadline: Instant,
+        with_rest: bool,
+        counts: &mut StreamCounts,
+    ) {
+        let head = ring.head();
+        let mut ending = match std::mem::replace(&mut self.state, State::Live(Live)) {
+            State::Live(_) => Ending::new(CatchingUp::at(head), head, deadline),
+            State::CatchingUp(state) => Ending::new(state, head, deadline),
+            State::Ending(state) => state,
+        };
+        if !with_rest {
+            ending.hurry(ring, deadline, counts);
+        }
+        self.state = State::Ending(ending);
+    }
+}
+
+impl Connection {
+    /// A connection just accepted.
+    pub fn new(socket: TcpStream, peer: SocketAddr, since: Instant) -> Connection {
+        Connection { socket, peer, since, talked: 0 }
+    }
+
+    /// Reads and forgets what a client sends beyond its request, so that closing the connection
+    /// does not reset it.
+    pub fn listen(&mut self) -> Heard {
+        let mut buffer = [0; 2048];
+        loop {
+            match restreamer_sys::file::read(self.socket.as_fd(), &mut buffer) {
+                Ok(Moved::Bytes(n)) => self.talked += n.get(),
+                Ok(Moved::Blocked) => return Heard::Silence,
+                Ok(Moved::Ended) => return Heard::End,
+                Err(_broken) => return Heard::Over(Departure::Vanished),
+            }
+            if self.talked > TALK_BYTES_MAX {
+                return Heard::Over(Departure::Talked);
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Telling a paused viewer from a vanished one.
+//!
+//! The kernel cuts a connection whose sent bytes stay unacknowledged (`TCP_USER_TIMEOUT`), but it
+//! applies the same limit to a peer whose window is closed though it answers every probe: a viewer
+//! on pause. So a viewer who takes nothing is looked at now and then: with nothing
+//! unacknowledged it is on pause, and the limit is lifted until it moves again; from then on it is
+//! gone when its window probes stay unanswered.
+
+use restreamer_sys::tcp_info::TcpInfo;
+
+use crate::limits::STALL_UNANSWERED_CHECKS;
+
+/// What is known of a viewer who takes nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stall {
+    moved: bool,
+    paused: bool,
+    unanswered: u8,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Leave,
+    /// Lift the kernel's limit: it is on pause.
+    Pause,
+    /// Set the kernel's limit again: it is back.
+    Resume,
+    /// Let it go.
+    Vanished,
+}
+
+impl Stall {
+    /// It took something.
+    pub fn moved(&mut self) {
+        self.moved = true;
+    }
+
+    /// It has caught up. Answers whether it was on pause.
+    pub fn resume(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
+    }
+
+    /// Judges what the kernel says of a viewer whose socket is full.
+    pub fn judge(&mut self, info: TcpInfo) -> Verdict {
+        if std::mem::take(&mut self.moved) {
+            self.unanswered = 0;
+            return if std::mem::take(&mut self.paused) { Verdict::Resume } else { Verdict::Leave };
+        }
+        if info.unacknowledged > 0 {
+            // In flight: the kernel's limit is the judge, if it is in force.
+            return if std::mem::take(&mut self.paused) { Verdict::Resume } else { Verdict::Leave };
+        }
+        self.unanswered = if info.probes > 0 { self.unanswered + 1 } else { 0 };
+        if self.unanswered >= STALL_UNANSWERED_CHECKS {
+            Verdict::Vanished
+        } else if std::mem::replace(&mut self.paused, true) {
+            Verdict::Leave
+        } else {
+            Verdict::Pause
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn info(unacknowledged: u32, probes: u8) -> TcpInfo {
+        TcpInfo { unacknowledged, probes, last_heard: Duration::ZERO }
+    }
+
+    #[test]
+    fn a_paused_viewer_is_kept_as_long_as_it_answers() {
+        let mut stall = Stall::default();
+        assert_eq!(stall.judge(info(0, 0)), Verdict::Pause);
+        for _ in 0..100 {
+            assert_eq!(stall.judge(info(0, 1)), Verdict::Leave);
+            assert_eq!(stall.judge(info(0, 0)), Verdict::Leave);
+        }
+        stall.moved();
+        assert_eq!(stall.judge(info(0, 0)), Verdict::Resume);
+        assert_eq!(stall.judge(info(0, 0)), Verdict::Pause);
+    }
+
+    #[test]
+    fn unanswered_probes_end_it() {
+        let mut stall = Stall::default();
+        assert_eq!(stall.judge(info(0, 0)), Verdict::Pause);
+        assert_eq!(stall.judge(info(0, 1)), Verdict::Leave);
+        assert_eq!(stall.judge(info(0, 2)), Verdict::Vanished);
+    }
+
+    #[test]
+    fn bytes_in_flight_are_the_kernels_matter() {
+        let mut stall = Stall::default();
+        assert_eq!(stall.judge(info(3, 0)), Verdict::Leave);
+        assert_eq!(stall.judge(info(0, 0)), Verdict::Pause);
+        assert_eq!(stall.judge(info(3, 0)), Verdict::Resume);
+    }
+}
