@@ -13,6 +13,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod ring;
+pub mod stream;
 pub mod ts;
 pub mod upstream;
 pub mod viewer;

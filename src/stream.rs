@@ -1,0 +1,229 @@
+//! A stream: its upstream, its recent bytes and its viewers.
+//!
+//! Owns all of them, and belongs to one worker with everything it owns: no lock, nothing shared in
+//! the data path. A *turn* reads what the upstream has ([`fill`]), offers the chunk to every live
+//! viewer through the trunk ([`fan_out`]) and serves those catching up from the ring. Never blocks.
+//! Driven by its worker: events mark, `turn` works, `on_deadline` is called when time has come.
+
+pub mod admission;
+pub mod failover;
+pub mod fan_out;
+pub mod fill;
+pub mod join;
+pub mod trunk;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use slab::Slab;
+use slog::{Logger, info};
+
+use crate::clock::earlier;
+use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, STALL_CHECK_INTERVAL};
+use crate::metrics::stream::StreamGauges;
+use crate::metrics::{StreamCounts, StreamMetrics};
+use crate::ring::{LagLimit, Ring};
+use crate::viewer::{Departure, State};
+use admission::Admission;
+use failover::Failover;
+use join::Member;
+use trunk::Trunk;
+
+pub use fill::Fill;
+pub use join::ViewerKey;
+
+/// A stream; see the module.
+#[derive(Debug)]
+pub struct Stream {
+    log: Logger,
+    metrics: StreamMetrics,
+    admission: Arc<Admission>,
+    failover: Failover,
+    ring: Ring,
+    limit: LagLimit,
+    members: Slab<Member>,
+    generation: u32,
+    /// The upstream may have something to read.
+    readable: bool,
+    counts: StreamCounts,
+    /// Up to when the viewers' time is counted.
+    counted: Instant,
+    stall_check: Option<Instant>,
+}
+
+/// What a stream is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The log, with the stream's path.
+    pub log: Logger,
+    /// Its metrics.
+    pub metrics: StreamMetrics,
+    /// The node's limit of viewers.
+    pub admission: Arc<Admission>,
+    /// Its upstreams.
+    pub failover: Failover,
+    /// How far a viewer may lag, in packets.
+    pub lag_packets: usize,
+}
+
+/// What a turn leaves to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turned {
+    /// There is more to do at once.
+    pub again: bool,
+    /// Bytes that the upstream brought.
+    pub intake: usize,
+}
+
+impl Stream {
+    /// A stream without viewers, whose upstream has not been tried yet.
+    pub fn new(parts: Parts, now: Instant) -> Stream {
+        Stream {
+            log: parts.log,
+            metrics: parts.metrics,
+            admission: parts.admission,
+            failover: parts.failover,
+            ring: Ring::new(),
+            limit: LagLimit::new(parts.lag_packets),
+            members: Slab::new(),
+            generation: 0,
+            readable: false,
+            counts: StreamCounts::default(),
+            counted: now,
+            stall_check: None,
+        }
+    }
+
+    /// Its upstreams.
+    pub fn failover(&mut self) -> &mut Failover {
+        &mut self.failover
+    }
+
+    /// Whether a viewer can join.
+    pub fn is_online(&self) -> bool {
+        self.failover.is_connected()
+    }
+
+    /// The viewers there are, whatever they do.
+    pub fn viewers(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The upstream may have something to read.
+    pub fn mark_readable(&mut self) {
+        self.readable = true;
+    }
+
+    /// One turn: reads the upstream, sends, and publishes what was counted.
+    pub fn turn(&mut self, trunk: &mut Trunk, now: Instant) -> Turned {
+        let from = self.ring.head();
+        let mut again = false;
+        let mut ended = false;
+        if std::mem::take(&mut self.readable) {
+            match self.failover.fill(&mut self.ring, now) {
+                fill::Filled::Drained => {}
+                fill::Filled::More => (self.readable, again) = (true, true),
+                fill::Filled::Ended => ended = true,
+            }
+        }
+        ended |= self.failover.give_up_silent(&mut self.ring, now);
+        let to = self.ring.head();
+        if let Some(packets) = self.limit.observe(to.since(from)) {
+            info!(self.log, "outputbuffer is less than two turns' data: {packets} packets it is";
+                "event" => "limit", "packets" => packets);
+        }
+        self.fan_out(trunk, from, to, now);
+        if ended {
+            self.end_viewers(now + ENDING_TIMEOUT, true);
+        }
+        again |= self.serve_members(now);
+        self.ring.evict(self.limit.bytes());
+        self.publish(now);
+        Turned { again, intake: to.since(from) }
+    }
+
+    /// When the stream wants to be looked at, whatever happens.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        earlier(self.failover.deadline(now), self.stall_check)
+    }
+
+    /// Does what is due. Answers whether the stream needs a turn.
+    pub fn on_deadline(&mut self, now: Instant) -> bool {
+        let mut turn = false;
+        if self.failover.give_up_silent(&mut self.ring, now) {
+            self.end_viewers(now + ENDING_TIMEOUT, true);
+            turn = true;
+        }
+        if self.stall_check.is_some_and(|due| due <= now) {
+            self.stall_check = None;
+            self.check_stalled(now);
+            turn = true;
+        }
+        turn
+    }
+
+    /// We are told to stop: viewers get the rest of their packet and are let go.
+    pub fn stop(&mut self, now: Instant) {
+        self.failover.stop();
+        self.end_viewers(now + DRAIN_TIMEOUT, false);
+        self.serve_members(now);
+        self.publish(now);
+    }
+
+    /// Ends every viewer: with all there is in the ring, or with the packet it stands in.
+    fn end_viewers(&mut self, deadline: Instant, with_rest: bool) {
+        for (_, member) in &mut self.members {
+            member.viewer.end(&self.ring, deadline, with_rest, &mut self.counts);
+        }
+    }
+
+    fn remove(&mut self, key: usize, why: Departure, now: Instant) {
+        self.count_time(now);
+        self.members.remove(key);
+        self.admission.leave();
+        self.metrics.ended(why.reason());
+    }
+
+    /// Adds up the time of the viewers there have been since the last time.
+    fn count_time(&mut self, now: Instant) {
+        let viewers = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        self.counts.duration += now.saturating_duration_since(self.counted) * viewers;
+        self.counted = now;
+    }
+
+    fn publish(&mut self, now: Instant) {
+        self.count_time(now);
+        let mut gauges = StreamGauges {
+            lag_limit: self.limit.bytes(),
+            ring: self.ring.bytes(),
+            ..StreamGauges::default()
+        };
+        let mut waits = false;
+        for (_, member) in &self.members {
+            let position = match &member.viewer.state {
+                State::Live(_) => {
+                    gauges.live += 1;
+                    continue;
+                }
+                State::CatchingUp(state) => {
+                    gauges.catching_up += 1;
+                    state.position()
+                }
+                State::Ending(state) => {
+                    gauges.ending += 1;
+                    state.position()
+                }
+            };
+            waits = true;
+            gauges.lag = gauges.lag.max(self.ring.head().since(position));
+        }
+        if waits && self.stall_check.is_none() {
+            self.stall_check = Some(now + STALL_CHECK_INTERVAL);
+        }
+        self.metrics.publish(&mut self.counts, &gauges);
+        self.failover.publish();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! A stream's upstreams: which one is in use, and what happens when it goes.
+//!
+//! Owns the connection and the schedule. The states follow one another: *waiting* for the next
+//! attempt → *dialing* (an attempt is under way on its own thread) → *connected* → *waiting*, or
+//! *off* when there is to be no other attempt.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use slog::{Logger, info, o, warn};
+
+use super::fill::{Fill, Filled};
+use crate::config::{Remote, RemoteKind};
+use crate::metrics::{StreamStatus, UpstreamCounts, UpstreamMetrics};
+use crate::ring::Ring;
+use crate::upstream::schedule::Schedule;
+use crate::upstream::{DialError, Dialed, Loss};
+
+/// The upstreams of a stream; see the module.
+#[derive(Debug)]
+pub struct Failover {
+    upstreams: Vec<Upstream>,
+    schedule: Schedule,
+    read_timeout: Option<Duration>,
+    link: Link,
+    status: Arc<StreamStatus>,
+    counts: UpstreamCounts,
+}
+
+/// One upstream of a stream.
+#[derive(Debug)]
+pub struct Upstream {
+    remote: Remote,
+    metrics: UpstreamMetrics,
+    log: Logger,
+}
+
+impl Upstream {
+    /// An upstream, not connected. The log lines of it name it.
+    pub fn new(remote: Remote, metrics: UpstreamMetrics, log: &Logger) -> Upstream {
+        metrics.connected(false);
+        let log = log.new(o!("module" => "upstream", "url" => remote.label().to_owned()));
+        Upstream { remote, metrics, log }
+    }
+}
+
+#[derive(Debug)]
+enum Link {
+    Waiting,
+    Dialing { upstream: usize },
+    Connected { upstream: usize, fill: Box<Fill> },
+    Off,
+}
+
+impl Failover {
+    /// Upstreams in the order of `schedule`; nothing was tried yet.
+    pub fn new(
+        upstreams: Vec<Upstream>,
+        schedule: Schedule,
+        read_timeout: Option<Duration>,
+        status: Arc<StreamStatus>,
+    ) -> Failover {
+        let counts = UpstreamCounts::default();
+        Failover { upstreams, schedule, read_timeout, link: Link::Waiting, status, counts }
+    }
+
+    /// Whether an upstream is connected.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.link, Link::Connected { .. })
+    }
+
+    /// The connected upstream.
+    pub fn connected(&self) -> Option<&Fill> {
+        match &self.link {
+            Link::Connected { fill, .. } => Some(fill),
+            Link::Waiting | Link::Dialing { .. } | Link::Off => None,
+        }
+    }
+
+    /// When to look again: the next attempt, or the end of the patience with a silent upstream.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        match &self.link {
+            Link::Waiting => self.schedule.due(now),
+            Link::Connected { fill, .. } => self.read_timeout.map(|t| fill.last_data() + t),
+            Link::Dialing { .. } | Link::Off => None,
+        }
+    }
+
+    /// Begins an attempt, if one is due: what to dial, and the log for it.
+    pub fn begin_attempt(&mut self, now: Instant) -> Option<(Remote, Logger)> {
+        if !matches!(self.link, Link::Waiting) || self.schedule.due(now)? > now {
+            return None;
+        }
+        let number = self.schedule.attempt(now);
+        let upstream = &self.upstreams[number];
+        self.link = Link::Dialing { upstream: number };
+        self.status.dialing(number, now);
+        Some((upstream.remote.clone(), upstream.log.clone()))
+    }
+
+    /// Takes the result of the attempt under way. Answers whether the stream is connected now.
+    pub fn dialed(&mut self, result: Result<Dialed, DialError>, now: Instant) -> bool {
+        let Link::Dialing { upstream: number } = self.link else {
+            // Told to stop meanwhile: what was dialed is closed by dropping it.
+            return false;
+        };
+        let upstream = &self.upstreams[number];
+        match result {
+            Ok(dialed) => {
+                upstream.metrics.attempted("ok");
+                upstream.metrics.connected(true);
+                self.status.connected(now);
+                info!(upstream.log, "upstream {} connected", upstream.remote.label();
+                    "event" => "connected");
+                let fill = Box::new(Fill::new(dialed, now));
+                self.link = Link::Connected { upstream: number, fill };
+                true
+            }
+            Err(error) => {
+                upstream.metrics.attempted(error.kind());
+                let why = format!("upstream {} {error}", upstream.remote.label());
+                warn!(upstream.log, "{why}"; "event" => "error", "error" => error.kind());
+                self.wait(why, now);
+                false
+            }
+        }
+    }
+
+    /// Reads the connected upstream into the ring; an end of it is dealt with here.
+    pub fn fill(&mut self, ring: &mut Ring, now: Instant) -> Filled {
+        let Link::Connected { fill, .. } = &mut self.link else { return Filled::Drained };
+        match fill.fill(ring, now, &mut self.counts) {
+            Ok(filled) => filled,
+            Err(loss) => {
+                self.lose(&loss, ring, now);
+                Filled::Ended
+            }
+        }
+    }
+
+    /// Whether the upstream has sent nothing for too long.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        let Link::Connected { fill, .. } = &self.link else { return false };
+        self.read_timeout.is_some_and(|timeout| now >= fill.last_data() + timeout)
+    }
+
+    /// Closes an upstream that has sent nothing for too long. Answers whether it did.
+    pub fn give_up_silent(&mut self, ring: &mut Ring, now: Instant) -> bool {
+        let silent = self.is_silent(now);
+        if silent {
+            let patience = self.read_timeout.unwrap_or_default();
+            self.lose(&Loss::Silent(patience), ring, now);
+        }
+        silent
+    }
+
+    /// Lets go of the upstream; there will be no other attempt.
+    pub fn stop(&mut self) {
+        self.publish();
+        if let Link::Connected { upstream, .. } = self.link {
+            self.upstreams[upstream].metrics.connected(false);
+        }
+        self.link = Link::Off;
+    }
+
+    /// Publishes what was counted.
+    pub fn publish(&mut self) {
+        if let Link::Connected { upstream, .. } = self.link {
+            self.upstreams[upstream].metrics.publish(&mut self.counts);
+        }
+    }
+
+    fn lose(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
+        let Link::Connected { upstream: number, fill } = &mut self.link else { return };
+        let number = *number;
+        fill.finish(ring, &mut self.counts);
+        self.publish();
+        let upstream = &self.upstreams[number];
+        upstream.metrics.connected(false);
+        upstream.metrics.lost(loss.kind());
+        let why = format!("upstream {} {loss}", upstream.remote.label());
+        if matches!((loss, upstream.remote.kind()), (Loss::Ended, RemoteKind::File(_))) {
+            info!(upstream.log, "{why}, and will be played again"; "event" => "ended");
+        } else {
+            warn!(upstream.log, "{why}"; "event" => "error", "error" => loss.kind());
+        }
+        self.wait(why, now);
+    }
+
+    fn wait(&mut self, why: String, now: Instant) {
+        let again = self.schedule.due(now).is_some();
+        self.status.lost(why, again, now);
+        self.link = if again { Link::Waiting } else { Link::Off };
+    }
+}

@@ -1,0 +1,80 @@
+//! Viewers come, and what their sockets report.
+
+use std::time::Instant;
+
+use super::Stream;
+use crate::viewer::catching_up::CatchingUp;
+use crate::viewer::{Connection, Departure, Heard, State, Viewer};
+
+/// Names a viewer of a stream; one that is gone is named by none ever after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewerKey {
+    /// Its place.
+    pub index: usize,
+    /// Which of those who have had that place.
+    pub generation: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) viewer: Viewer,
+    generation: u32,
+}
+
+/// What an event says of a viewer's socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// It sent something, or will send nothing more.
+    pub readable: bool,
+    /// There is room in the socket.
+    pub writable: bool,
+    /// The connection is over in both directions, or broke.
+    pub closed: bool,
+}
+
+impl ViewerKey {
+    /// Generations are counted modulo a power of two, so that a key fits an event's token.
+    pub const GENERATION_BITS: u32 = 20;
+    /// Keeps a generation within its bits.
+    pub const GENERATION_MASK: u32 = (1 << Self::GENERATION_BITS) - 1;
+}
+
+impl Stream {
+    /// The key that the next viewer will have.
+    pub fn next_key(&self) -> ViewerKey {
+        ViewerKey { index: self.members.vacant_key(), generation: self.generation }
+    }
+
+    /// Takes a viewer in, who was admitted: it gets `head`, then the stream from the newest packet
+    /// boundary on. It begins in the stream's next turn.
+    pub fn join(&mut self, connection: Connection, head: Vec<u8>, now: Instant) {
+        self.count_time(now);
+        let state = State::CatchingUp(CatchingUp::joining(head, self.ring.head()));
+        let viewer = Viewer { connection, state };
+        self.members.insert(Member { viewer, generation: self.generation });
+        self.generation = (self.generation + 1) & ViewerKey::GENERATION_MASK;
+        self.metrics.joined();
+    }
+
+    /// Takes note of what a viewer's socket reports. Answers whether the stream needs a turn.
+    pub fn on_viewer(&mut self, key: ViewerKey, ready: Readiness, now: Instant) -> bool {
+        let Some(member) = self.members.get_mut(key.index) else { return false };
+        if member.generation != key.generation {
+            return false;
+        }
+        if ready.closed {
+            let why = Departure::of(&member.viewer.connection.socket);
+            self.remove(key.index, why, now);
+            self.publish(now);
+            return false;
+        }
+        if ready.readable
+            && let Heard::Over(why) = member.viewer.connection.listen()
+        {
+            self.remove(key.index, why, now);
+            self.publish(now);
+            return false;
+        }
+        ready.writable && member.viewer.unblock()
+    }
+}

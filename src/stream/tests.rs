@@ -1,0 +1,326 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::*;
+use crate::config::Remote;
+use crate::limits::{PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
+use crate::metrics::{Metrics, StreamStatus};
+use crate::stream::failover::Upstream;
+use crate::stream::join::Readiness;
+use crate::upstream::schedule::Schedule;
+use crate::upstream::{Dialed, Framing};
+use crate::viewer::Connection;
+
+/// A stream with a connected upstream, driven by hand.
+struct Bench {
+    stream: Stream,
+    trunk: Trunk,
+    upstream: UnixStream,
+    now: Instant,
+    metrics: Arc<Metrics>,
+    number: u64,
+}
+
+const PATH: &str = "/a.ts";
+const LAG_PACKETS: usize = 100;
+
+impl Bench {
+    fn new() -> Bench {
+        Bench::framed(Framing::Raw, Some(Duration::from_secs(5)))
+    }
+
+    fn framed(framing: Framing, read_timeout: Option<Duration>) -> Bench {
+        let now = Instant::now();
+        let metrics = Metrics::new();
+        let remote = Remote::sample();
+        let log = crate::log::silent();
+        let of_upstream = metrics.upstream(PATH, remote.label());
+        let upstreams = vec![Upstream::new(remote, of_upstream, &log)];
+        let schedule = Schedule::new(1, Some(Duration::from_secs(10)), |_| 0);
+        let status = Arc::new(StreamStatus::new(now));
+        let parts = Parts {
+            log,
+            metrics: metrics.stream(PATH),
+            admission: Arc::new(Admission::new(None)),
+            failover: Failover::new(upstreams, schedule, read_timeout, status),
+            lag_packets: LAG_PACKETS,
+        };
+        let mut stream = Stream::new(parts, now);
+        let (upstream, source) = UnixStream::pair().unwrap();
+        source.set_nonblocking(true).unwrap();
+        assert!(stream.failover().begin_attempt(now).is_some());
+        let dialed = Dialed { framing, ..Dialed::raw(source) };
+        assert!(stream.failover().dialed(Ok(dialed), now));
+        Bench { stream, trunk: Trunk::new().unwrap(), upstream, now, metrics, number: 0 }
+    }
+
+    fn viewer(&mut self) -> (ViewerKey, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let (near, peer) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let key = self.stream.next_key();
+        assert!(self.stream.admission.enter());
+        self.stream.join(Connection::new(near, peer, self.now), b"HEAD".to_vec(), self.now);
+        (key, far)
+    }
+
+    /// The upstream sends packets, whose bytes are answered.
+    fn send(&mut self, packets: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..packets {
+            let mut packet = [u8::try_from(self.number % 251).unwrap(); PACKET_BYTES];
+            let counter = 0x10 | u8::try_from(self.number % 16).unwrap();
+            packet[..4].copy_from_slice(&[0x47, 0x01, 0x00, counter]);
+            bytes.extend(packet);
+            self.number += 1;
+        }
+        self.upstream.write_all(&bytes).unwrap();
+        bytes
+    }
+
+    fn turn(&mut self) -> Turned {
+        self.stream.mark_readable();
+        self.stream.turn(&mut self.trunk, self.now)
+    }
+
+    fn metric(&self, sample: &str) -> u64 {
+        let text = self.metrics.text().unwrap();
+        let line = text.lines().find(|line| line.starts_with(sample));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+}
+
+fn read(socket: &mut TcpStream, bytes: usize) -> Vec<u8> {
+    let mut buffer = vec![0; bytes];
+    socket.read_exact(&mut buffer).unwrap();
+    buffer
+}
+
+#[test]
+fn a_viewer_joins_at_the_head_and_is_fed_by_splice() {
+    let mut bench = Bench::new();
+    bench.send(10);
+    bench.turn();
+    let (_, mut far) = bench.viewer();
+    bench.turn();
+    let sent = bench.send(20);
+    bench.turn();
+    assert_eq!(read(&mut far, 4 + sent.len()), [b"HEAD".to_vec(), sent.clone()].concat());
+    let live = "restreamer_sent_bytes_total{path=\"live\"";
+    assert_eq!(bench.metric(live), sent.len() as u64);
+    assert_eq!(bench.metric("streaming_packets_sent"), 20);
+    assert_eq!(bench.metric("restreamer_viewers{state=\"live\""), 1);
+}
+
+#[test]
+fn one_byte_at_a_time_is_whole_packets_in_the_end() {
+    let mut bench = Bench::new();
+    let (_, mut far) = bench.viewer();
+    bench.turn();
+    let mut sent = Vec::new();
+    let feed = bench.upstream.try_clone().unwrap();
+    // Made, but sent through the same socket byte by byte.
+    let (sink, _unread) = UnixStream::pair().unwrap();
+    bench.upstream = sink;
+    sent.extend(bench.send(5));
+    for byte in &sent {
+        (&feed).write_all(std::slice::from_ref(byte)).unwrap();
+        bench.turn();
+    }
+    assert_eq!(read(&mut far, 4 + sent.len())[4..], sent);
+}
+
+#[test]
+fn a_chunk_larger_than_the_trunk_goes_in_parts() {
+    let mut bench = Bench::new();
+    let (_, mut far) = bench.viewer();
+    bench.turn();
+    let packets = 3 * bench.trunk.capacity() / PACKET_BYTES;
+    let mut feed = bench.upstream.try_clone().unwrap();
+    let (sink, drain) = UnixStream::pair().unwrap();
+    let draining = std::thread::spawn(move || std::io::copy(&mut &drain, &mut std::io::sink()));
+    bench.upstream = sink;
+    let sent = bench.send(packets);
+    drop(std::mem::replace(&mut bench.upstream, feed.try_clone().unwrap()));
+    draining.join().unwrap().unwrap();
+    let bytes = sent.clone();
+    let sending = std::thread::spawn(move || feed.write_all(&bytes).unwrap());
+    let reading = std::thread::spawn(move || read(&mut far, 4 + bytes_of(packets)));
+    while bench.metric("streaming_packets_sent") < packets as u64 {
+        bench.turn();
+        let key = ViewerKey { index: 0, generation: 0 };
+        let room = Readiness { writable: true, ..Readiness::default() };
+        bench.stream.on_viewer(key, room, bench.now);
+    }
+    sending.join().unwrap();
+    assert_eq!(reading.join().unwrap()[4..], sent);
+}
+
+fn bytes_of(packets: usize) -> usize {
+    packets * PACKET_BYTES
+}
+
+#[test]
+fn a_stalled_viewer_is_skipped_and_the_ring_stays_small() {
+    let mut bench = Bench::new();
+    let (_, _far) = bench.viewer();
+    let mut most = 0;
+    for _ in 0..2000 {
+        bench.send(60);
+        bench.turn();
+        most = most.max(bench.stream.ring.bytes());
+    }
+    assert!(bench.metric("restreamer_skips_total") > 0);
+    assert!(bench.metric("streaming_packets_dropped") > 0);
+    assert!(most <= 512 * 1024, "{most} bytes");
+    let lag = bench.metric("restreamer_lag_bytes");
+    assert!(lag <= bench.metric("restreamer_lag_limit_bytes"), "{lag}");
+    assert_eq!(
+        bench.metric("streaming_packets_dropped") * PACKET_BYTES as u64,
+        bench.metric("streaming_bytes_dropped")
+    );
+}
+
+#[test]
+fn events_of_a_viewer_that_is_gone_are_silence() {
+    let mut bench = Bench::new();
+    let (key, far) = bench.viewer();
+    bench.turn();
+    drop(far);
+    let closed = Readiness { closed: true, ..Readiness::default() };
+    assert!(!bench.stream.on_viewer(key, closed, bench.now));
+    assert_eq!(bench.stream.viewers(), 0);
+    let (_, mut next) = bench.viewer();
+    // The same place, another viewer: the old key does not reach it.
+    assert!(!bench.stream.on_viewer(key, closed, bench.now));
+    assert_eq!(bench.stream.viewers(), 1);
+    let sent = bench.send(5);
+    bench.turn();
+    assert_eq!(read(&mut next, 4 + sent.len())[4..], sent);
+    assert_eq!(bench.stream.admission.viewers(), 1);
+}
+
+#[test]
+fn a_viewer_that_talks_too_much_is_cut() {
+    let mut bench = Bench::new();
+    let (key, mut far) = bench.viewer();
+    bench.turn();
+    let readable = Readiness { readable: true, ..Readiness::default() };
+    let chatter = vec![0; 32 * 1024];
+    let cut = (0..100).any(|_| {
+        let _refused = far.write(&chatter);
+        bench.stream.on_viewer(key, readable, bench.now);
+        bench.stream.viewers() == 0
+    });
+    assert!(cut);
+    assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"talked\""), 1);
+}
+
+#[test]
+fn when_the_upstream_ends_viewers_get_all_of_it_and_then_the_end() {
+    let mut bench = Bench::new();
+    let (_, mut far) = bench.viewer();
+    bench.turn();
+    let sent = bench.send(50);
+    bench.upstream.shutdown(std::net::Shutdown::Both).unwrap();
+    bench.turn();
+    let mut got = Vec::new();
+    far.read_to_end(&mut got).unwrap();
+    assert_eq!(got[4..], sent);
+    assert_eq!(bench.stream.viewers(), 0);
+    assert!(!bench.stream.is_online());
+    assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"finished\""), 1);
+    let due = bench.stream.deadline(bench.now).unwrap();
+    assert_eq!(due - bench.now, Duration::from_secs(10), "reconnect after the attempt's start");
+}
+
+#[test]
+fn a_silent_upstream_is_closed_when_its_time_is_up() {
+    let mut bench = Bench::new();
+    let (_, mut far) = bench.viewer();
+    bench.send(1);
+    bench.turn();
+    bench.now += Duration::from_millis(4999);
+    assert!(!bench.stream.on_deadline(bench.now), "not yet");
+    bench.now += Duration::from_millis(1);
+    assert!(bench.stream.on_deadline(bench.now));
+    bench.stream.turn(&mut bench.trunk, bench.now);
+    assert!(!bench.stream.is_online());
+    let mut got = Vec::new();
+    far.read_to_end(&mut got).unwrap();
+    assert_eq!(bench.metric("restreamer_upstream_losses_total{reason=\"silent\""), 1);
+}
+
+#[test]
+fn a_paused_viewer_loses_the_kernels_limit_and_gets_it_back() {
+    let mut bench = Bench::framed(Framing::Raw, None);
+    let (key, mut far) = bench.viewer();
+    while bench.metric("restreamer_skips_total") == 0 {
+        bench.send(60);
+        bench.turn();
+    }
+    let user_timeout = |bench: &Bench| {
+        let socket = &bench.stream.members[key.index].viewer.connection.socket;
+        restreamer_sys::socket::user_timeout(socket.as_fd()).unwrap()
+    };
+    let limit = Some(UNACKNOWLEDGED_TIMEOUT);
+    restreamer_sys::socket::set_user_timeout(
+        bench.stream.members[key.index].viewer.connection.socket.as_fd(),
+        limit,
+    )
+    .unwrap();
+    // The first look finds that it took something before; then it is known to be on pause.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while user_timeout(&bench).is_some() {
+        assert!(Instant::now() < deadline, "it is on pause, and nobody noticed");
+        bench.now += STALL_CHECK_INTERVAL;
+        bench.stream.on_deadline(bench.now);
+        bench.turn();
+    }
+    far.set_nonblocking(true).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let room = Readiness { writable: true, ..Readiness::default() };
+    while user_timeout(&bench).is_none() {
+        while far.read(&mut buffer).is_ok() {}
+        bench.stream.on_viewer(key, room, bench.now);
+        bench.turn();
+    }
+    assert_eq!(user_timeout(&bench), limit);
+    assert_eq!(bench.stream.viewers(), 1);
+}
+
+#[test]
+fn told_to_stop_every_viewer_ends_on_a_packet_boundary() {
+    let mut bench = Bench::new();
+    let (_, mut live) = bench.viewer();
+    let (slow, mut far) = bench.viewer();
+    bench.turn();
+    let drained = std::thread::spawn(move || {
+        let mut got = Vec::new();
+        live.read_to_end(&mut got).map(|_| got)
+    });
+    while bench.metric("restreamer_skips_total") == 0 {
+        bench.send(60);
+        bench.turn();
+    }
+    bench.stream.stop(bench.now);
+    let reading = std::thread::spawn(move || {
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).map(|_| got)
+    });
+    let room = Readiness { writable: true, ..Readiness::default() };
+    while bench.stream.viewers() > 0 {
+        bench.stream.on_viewer(slow, room, bench.now);
+        bench.stream.turn(&mut bench.trunk, bench.now);
+    }
+    for got in [drained, reading].map(|thread| thread.join().unwrap().unwrap()) {
+        assert_eq!((got.len() - 4) % PACKET_BYTES, 0);
+        let whole = got[4..].chunks(PACKET_BYTES).all(|p| p[0] == 0x47 && p[4..] == [p[4]; 184]);
+        assert!(whole, "whole packets to the end");
+    }
+}
