@@ -1,0 +1,160 @@
+//! The side port: metrics, health and status for operators and their tools.
+//!
+//! Owns its listener, the thread that accepts on it and computes rates, and a bounded number of
+//! short-lived threads, one a connection. Never touches a worker: it reads what workers publish.
+
+pub mod health;
+pub mod rates;
+pub mod routes;
+pub mod streams;
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use restreamer_sys::wait;
+use slog::{Logger, error};
+
+use crate::http::request::{Method, Parsed, Version, parse};
+use crate::http::response::Response;
+use crate::limits::{HEAD_BYTES_MAX, RATE_INTERVAL, SIDE_CONNECTIONS_MAX, SIDE_TIMEOUT};
+use crate::metrics::{Metrics, StreamMetrics, StreamStatus, UpstreamMetrics};
+use crate::stream::admission::Admission;
+use rates::Rates;
+
+/// What the side port shows.
+#[derive(Debug)]
+pub struct Node {
+    /// The metrics of the process.
+    pub metrics: Arc<Metrics>,
+    /// The streams in the order of the configuration.
+    pub streams: Vec<Shown>,
+    /// The viewers of all streams.
+    pub admission: Arc<Admission>,
+    /// `maxconnections`.
+    pub hard_limit: Option<usize>,
+    /// `fullconnections`.
+    pub soft_limit: Option<usize>,
+    /// Rates over the last second.
+    pub rates: Mutex<Rates>,
+}
+
+/// What is shown of a stream.
+#[derive(Debug)]
+pub struct Shown {
+    /// The path it is served at.
+    pub path: String,
+    /// Its metrics.
+    pub metrics: StreamMetrics,
+    /// What its upstream is doing.
+    pub status: Arc<StreamStatus>,
+    /// Its upstreams: address (masked) and metrics.
+    pub upstreams: Vec<(String, UpstreamMetrics)>,
+}
+
+impl Node {
+    /// The rates as of now.
+    pub fn rates(&self) -> Rates {
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn measure(&self, now: Instant) {
+        let sample = rates::sample(&self.streams);
+        self.rates.lock().unwrap_or_else(PoisonError::into_inner).update(sample, now);
+    }
+}
+
+/// Serves the side port on threads of its own, for as long as the process lives.
+pub fn start(listeners: Vec<TcpListener>, node: &Arc<Node>, log: &Logger) -> io::Result<()> {
+    for (number, listener) in listeners.into_iter().enumerate() {
+        let (node, log) = (Arc::clone(node), log.clone());
+        let measures = number == 0;
+        std::thread::Builder::new().name("side".into()).spawn(move || {
+            if let Err(why) = serve(&listener, &node, measures) {
+                error!(log, "the side port is out of order: {why}";
+                    "event" => "error", "error" => "side");
+            }
+        })?;
+    }
+    Ok(())
+}
+
+fn serve(listener: &TcpListener, node: &Arc<Node>, measures: bool) -> io::Result<()> {
+    let open = Arc::new(AtomicUsize::new(0));
+    let mut next = Instant::now();
+    loop {
+        let now = Instant::now();
+        if measures && now >= next {
+            node.measure(now);
+            next = now + RATE_INTERVAL;
+        }
+        let patience = measures.then(|| next.saturating_duration_since(now));
+        if wait::readable([listener.as_fd()], patience)? != [true] {
+            continue;
+        }
+        let Ok((socket, _)) = listener.accept() else {
+            // Gone again, or out of descriptors: the next attempt is not to spin.
+            std::thread::sleep(Duration::from_millis(20));
+            continue;
+        };
+        if open.fetch_add(1, Ordering::AcqRel) >= SIDE_CONNECTIONS_MAX {
+            open.fetch_sub(1, Ordering::AcqRel);
+            continue;
+        }
+        let (node, place) = (Arc::clone(node), Place(Arc::clone(&open)));
+        // Without a thread the connection is closed, and the place is free again.
+        let _no_thread = std::thread::Builder::new().name("side".into()).spawn(move || {
+            let _place = place;
+            // Who asks here hangs up as he likes; there is nobody to tell.
+            let _hung_up = answer(socket, &node);
+        });
+    }
+}
+
+/// A connection's place among [`SIDE_CONNECTIONS_MAX`].
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
+    socket.set_nonblocking(false)?;
+    let deadline = Instant::now() + SIDE_TIMEOUT;
+    let mut head = Vec::new();
+    let mut buffer = [0; 1024];
+    let (method, response) = loop {
+        match parse(&head) {
+            Parsed::Part if head.len() <= HEAD_BYTES_MAX => {}
+            Parsed::Whole(request) => break (request.method, routes::answer(node, &request)),
+            Parsed::Part => return Ok(()),
+            Parsed::Refused(refusal) => {
+                break (Method::Get, Response::text(Version::Http11, refusal.status()));
+            }
+        }
+        socket.set_read_timeout(Some(left(deadline)?))?;
+        match socket.read(&mut buffer)? {
+            0 => return Ok(()),
+            n => head.extend_from_slice(&buffer[..n]),
+        }
+    };
+    socket.set_write_timeout(Some(left(deadline)?))?;
+    socket.write_all(&response.into_bytes(method))?;
+    socket.shutdown(Shutdown::Write)?;
+    // Until the client has hung up: closing with unread input would reset the connection.
+    socket.set_read_timeout(Some(left(deadline)?))?;
+    while socket.read(&mut buffer)? > 0 && Instant::now() < deadline {}
+    Ok(())
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    match deadline.saturating_duration_since(Instant::now()) {
+        Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
+        left => Ok(left),
+    }
+}

@@ -1,0 +1,117 @@
+//! Taking connections in.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+
+use super::token::Token;
+use crate::limits::{ACCEPT_COMPLAINT_INTERVAL, ACCEPTS_PER_TURN_MAX, PERIOD_MAX};
+
+/// The worker's listening sockets.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+    /// Which of them may have connections waiting.
+    marked: Vec<bool>,
+    /// Not before then: the process is out of descriptors or the kernel out of memory.
+    rest: Option<Instant>,
+    complained: Option<Instant>,
+}
+
+/// What a turn's accepting came to.
+#[derive(Debug, Default)]
+pub struct Accepted {
+    /// New connections, non-blocking.
+    pub connections: Vec<(TcpStream, SocketAddr)>,
+    /// Why there were no more, when that is worth a line in the log.
+    pub complaint: Option<io::Error>,
+    /// Whether accepting failed.
+    pub failed: bool,
+}
+
+impl Listeners {
+    /// Listening sockets, non-blocking.
+    pub fn new(sockets: Vec<TcpListener>) -> Listeners {
+        // Looked at in the first turn: a socket that was handed down may have connections waiting.
+        let marked = vec![true; sockets.len()];
+        Listeners { sockets, marked, rest: None, complained: None }
+    }
+
+    /// Lets the kernel tell when there are connections.
+    pub fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        for (number, socket) in self.sockets.iter().enumerate() {
+            let token = Token::Listener(number).into();
+            registry.register(&mut SourceFd(&socket.as_raw_fd()), token, Interest::READABLE)?;
+        }
+        Ok(())
+    }
+
+    /// Connections may be waiting.
+    pub fn mark(&mut self, number: usize) {
+        if let Some(marked) = self.marked.get_mut(number) {
+            *marked = true;
+        }
+    }
+
+    /// Whether connections may be waiting and may be taken.
+    pub fn have_work(&self) -> bool {
+        self.marked.contains(&true)
+    }
+
+    /// Stops listening.
+    pub fn close(&mut self) {
+        self.sockets.clear();
+        self.marked.clear();
+    }
+
+    /// Takes connections in; what is beyond a turn's share is left for the next.
+    pub fn accept(&mut self, now: Instant) -> Accepted {
+        let mut accepted = Accepted::default();
+        if self.rest.is_some_and(|rest| now < rest) {
+            return accepted;
+        }
+        for (socket, marked) in self.sockets.iter().zip(&mut self.marked) {
+            while *marked && accepted.connections.len() < ACCEPTS_PER_TURN_MAX {
+                match accept_one(socket) {
+                    Ok(connection) => accepted.connections.push(connection),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => *marked = false,
+                    // The client was faster in leaving than we in taking it in (accept(2)).
+                    Err(error) if is_of_the_connection(&error) => {}
+                    Err(error) => {
+                        self.rest = Some(now + PERIOD_MAX);
+                        let again = |at| now.duration_since(at) > ACCEPT_COMPLAINT_INTERVAL;
+                        if self.complained.is_none_or(again) {
+                            self.complained = Some(now);
+                            accepted.complaint = Some(error);
+                        }
+                        accepted.failed = true;
+                        return accepted;
+                    }
+                }
+            }
+        }
+        accepted
+    }
+}
+
+fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, peer) = listener.accept()?;
+    socket.set_nonblocking(true)?;
+    Ok((socket, peer))
+}
+
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+    )
+}

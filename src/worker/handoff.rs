@@ -1,0 +1,58 @@
+//! What other threads hand to a worker.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use mio::{Registry, Waker};
+
+use super::token::Token;
+use crate::upstream::{DialError, Dialed};
+
+/// Something for a worker to do.
+#[derive(Debug)]
+pub enum Command {
+    /// An attempt to reach a stream's upstream has come to an end.
+    Dialed {
+        /// The stream.
+        stream: usize,
+        /// What came of it.
+        result: Box<Result<Dialed, DialError>>,
+    },
+    /// Let the viewers go, and end.
+    Stop,
+}
+
+/// Sends commands to a worker, and wakes it.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    queue: SyncSender<Command>,
+    waker: Arc<Waker>,
+}
+
+/// Makes the queue of a worker with so many streams. There is at most one attempt a stream, and one
+/// order to stop: so much room there is, and sending never waits.
+pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Receiver<Command>)> {
+    let (queue, commands) = sync_channel(streams + 1);
+    let waker = Arc::new(Waker::new(registry, Token::Commands.into())?);
+    Ok((Sender { queue, waker }, commands))
+}
+
+impl Sender {
+    /// Hands over the result of an attempt.
+    pub fn dialed(&self, stream: usize, result: Result<Dialed, DialError>) {
+        self.send(Command::Dialed { stream, result: Box::new(result) });
+    }
+
+    /// Tells the worker to stop.
+    pub fn stop(&self) {
+        self.send(Command::Stop);
+    }
+
+    fn send(&self, command: Command) {
+        // A worker that is gone needs no commands; what they carry is closed by dropping it.
+        if self.queue.send(command).is_ok() {
+            self.waker.wake().expect("an eventfd takes a wake-up");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The turn: everything a worker does for its guests and viewers, and how often.
+
+use std::time::{Duration, Instant};
+
+use slog::error;
+
+use super::token::Token;
+use super::{Worker, rename, watch};
+use crate::config::TurnPeriod;
+use crate::http::request::{Method, Request};
+use crate::http::response::Response;
+use crate::limits::{
+    INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, PERIOD_MAX, PERIOD_MIN,
+};
+use crate::upstream::tcp::LIVENESS;
+use crate::viewer::Connection;
+use crate::viewer::asking::Asked;
+
+/// When the next turn is due.
+#[derive(Debug)]
+pub struct Period {
+    mode: TurnPeriod,
+    length: Duration,
+    due: Instant,
+}
+
+impl Period {
+    /// The first turn is due at `now`.
+    pub fn new(mode: TurnPeriod, now: Instant) -> Period {
+        Period { mode, length: PERIOD_MIN, due: now }
+    }
+
+    /// When the next turn is due; the past: at once.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Takes note of a turn: when it began, what it took, the most that one upstream brought.
+    pub fn turned(&mut self, began: Instant, took: Duration, intake: usize) {
+        self.length = match self.mode {
+            TurnPeriod::Adaptive => adapted(self.length, took, intake),
+            TurnPeriod::Fixed(length) => length,
+        };
+        self.due = began + self.length;
+    }
+}
+
+/// The period after a turn that took `took`, in a period of `length`: short when idle, longer under
+/// load (a large chunk costs each viewer less than two small ones), but not so long that an
+/// upstream fills the kernel's buffers.
+fn adapted(length: Duration, took: Duration, intake: usize) -> Duration {
+    let by_cost = (took * PERIOD_COST_FACTOR).clamp(PERIOD_MIN, PERIOD_MAX);
+    if intake <= INTAKE_BYTES_PER_TURN {
+        return by_cost;
+    }
+    let share = u32::try_from(intake / INTAKE_BYTES_PER_TURN).unwrap_or(u32::MAX).max(1);
+    by_cost.min((length / share).max(PERIOD_HURRY_MIN))
+}
+
+impl Worker {
+    /// One turn: takes connections in, answers guests, and gives every marked stream its turn.
+    pub(super) fn turn(&mut self, now: Instant) {
+        self.accept(now);
+        self.serve_guests(now);
+        let mut intake = 0;
+        for stream in std::mem::take(&mut self.marked) {
+            self.is_marked[stream] = false;
+            let turned = self.streams[stream].turn(&mut self.trunk, now);
+            intake = intake.max(turned.intake);
+            if turned.again {
+                self.mark(stream);
+            }
+            self.reschedule(stream, now);
+        }
+        let took = now.elapsed();
+        self.period.turned(now, took, intake);
+        self.counts.turned(took, self.guests.len());
+    }
+
+    fn accept(&mut self, now: Instant) {
+        let accepted = self.listeners.accept(now);
+        self.counts.accepted(accepted.connections.len() as u64);
+        if accepted.failed {
+            self.counts.accept_error();
+        }
+        if let Some(why) = accepted.complaint {
+            error!(self.log, "connections cannot be accepted: {why}";
+                "event" => "error", "error" => "accept");
+        }
+        for (socket, peer) in accepted.connections {
+            let token = Token::Guest(self.guests.next_key());
+            match watch(self.poll.registry(), &socket, token) {
+                Ok(()) => self.guests.enter(Connection::new(socket, peer, now), now),
+                Err(_out_of_watches) => self.counts.accept_error(),
+            }
+        }
+    }
+
+    fn serve_guests(&mut self, now: Instant) {
+        let mut guests = std::mem::take(&mut self.guests);
+        guests.turn(now, |asked| match asked {
+            Asked::Request(connection, request) => self.answer(connection, &request, now),
+            Asked::Refuse(connection, refusal) => {
+                let status = refusal.status();
+                self.metrics.answered(status);
+                let answer = Response::text(crate::http::request::Version::Http11, status);
+                Some((connection, answer.into_bytes(Method::Get)))
+            }
+            Asked::Left | Asked::Wait(_) => None,
+        });
+        self.guests = guests;
+    }
+
+    /// Answers a request: a viewer joins its stream, everybody else is to be sent the bytes.
+    fn answer(
+        &mut self,
+        connection: Connection,
+        request: &Request,
+        now: Instant,
+    ) -> Option<(Connection, Vec<u8>)> {
+        let (method, version) = (request.method, request.version);
+        let stream = self.routes.find(&request.path);
+        let (status, response) = match (method, stream) {
+            (Method::Options, None) if request.path == "*" => (204, Response::allow(version, 204)),
+            (_, None) => (404, Response::text(version, 404)),
+            (Method::Options, Some(_)) => (204, Response::allow(version, 204)),
+            (Method::Other, Some(_)) => (405, Response::allow(version, 405)),
+            (Method::Head, Some(stream)) if self.streams[stream].is_online() => {
+                (200, Response::stream(version, 200))
+            }
+            (Method::Get, Some(stream))
+                if self.streams[stream].is_online() && self.admission.enter() =>
+            {
+                self.metrics.answered(200);
+                let head = Response::stream(version, 200).into_bytes(method);
+                self.join(connection, stream, head, now);
+                return None;
+            }
+            (Method::Get | Method::Head, Some(_)) => (404, Response::stream(version, 404)),
+        };
+        self.metrics.answered(status);
+        Some((connection, response.into_bytes(method)))
+    }
+
+    fn join(&mut self, connection: Connection, stream: usize, head: Vec<u8>, now: Instant) {
+        let token = Token::Viewer(stream, self.streams[stream].next_key());
+        let socket = &connection.socket;
+        let ready = restreamer_sys::socket::prepare(std::os::fd::AsFd::as_fd(socket), LIVENESS)
+            .and_then(|()| rename(self.poll.registry(), socket, token));
+        match ready {
+            Ok(()) => {
+                self.streams[stream].join(connection, head, now);
+                self.mark(stream);
+            }
+            Err(_gone) => {
+                self.admission.leave();
+                self.counts.accept_error();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: fn(u64) -> Duration = Duration::from_millis;
+
+    #[test]
+    fn short_when_idle_and_longer_under_load() {
+        for (took, length) in [(0, 5), (1, 5), (2, 8), (10, 40), (15, 60), (500, 60)] {
+            assert_eq!(adapted(MS(5), MS(took), 0), MS(length), "{took} ms");
+        }
+    }
+
+    #[test]
+    fn shorter_when_an_upstream_brings_much() {
+        // 400 Mbit/s bring 1 MB in 20 ms: 7 times too much.
+        assert_eq!(adapted(MS(20), MS(5), 1_000_000), MS(20) / 7);
+        assert_eq!(adapted(MS(5), MS(1), 10_000_000), PERIOD_HURRY_MIN);
+        assert_eq!(adapted(MS(60), MS(20), 100_000), MS(60), "20 Mbit/s in 40 ms do not");
+    }
+
+    #[test]
+    fn a_fixed_period_is_fixed() {
+        let now = Instant::now();
+        let mut period = Period::new(TurnPeriod::Fixed(MS(20)), now);
+        period.turned(now, MS(100), usize::MAX);
+        assert_eq!(period.due(), now + MS(20));
+    }
+}
