@@ -1,3 +1,99 @@
-//! The program.
+//! The program: `restreamer FILE` serves, `--check` only reads the file, `demo` needs neither.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use restreamer::boot::{self, BootError, Running};
+use restreamer::cli::{Cli, Command, Demo, Serve};
+use restreamer::config::{self, Config, Listen, Parsed, Remote, StreamConfig};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.command {
+        Some(Command::Demo(demo)) => serve_demo(demo),
+        None if cli.serve.check => check(&cli.serve),
+        None => serve_file(&cli.serve),
+    }
+}
+
+/// Says what is wrong with the file, an unknown key included.
+fn check(serve: &Serve) -> ExitCode {
+    let Some((name, parsed)) = load(serve) else { return ExitCode::FAILURE };
+    for problem in parsed.errors.iter().chain(&parsed.warnings) {
+        eprintln!("{}", problem.display(&name));
+    }
+    if parsed.config.is_none() || parsed.warnings.iter().any(config::Problem::is_unknown_key) {
+        return ExitCode::FAILURE;
+    }
+    println!("{name}: ok");
+    ExitCode::SUCCESS
+}
+
+fn serve_file(serve: &Serve) -> ExitCode {
+    let Some((name, parsed)) = load(serve) else { return ExitCode::FAILURE };
+    let Some(config) = parsed.config else {
+        for problem in &parsed.errors {
+            eprintln!("restreamer: {}", problem.display(&name));
+        }
+        return ExitCode::FAILURE;
+    };
+    let warnings: Vec<_> = parsed.warnings.iter().map(|w| w.display(&name).to_string()).collect();
+    exit(boot::start(&config, &warnings).and_then(Running::serve))
+}
+
+fn serve_demo(demo: &Demo) -> ExitCode {
+    let addresses = [("--listen", &demo.listen), ("--side", &demo.side)].map(|(option, text)| {
+        text.parse::<Listen>().map_err(|error| eprintln!("restreamer: {option}: {error}"))
+    });
+    let [Ok(listen), Ok(side)] = addresses else { return ExitCode::from(2) };
+    let config = Config {
+        listen,
+        side: Some(side),
+        streams: vec![StreamConfig { path: "/demo.ts".into(), remotes: vec![Remote::sample()] }],
+        log: Some("/dev/stderr".into()),
+        ..Config::default()
+    };
+    exit(boot::start(&config, &[]).and_then(|running| {
+        present(&running);
+        running.serve()
+    }))
+}
+
+fn present(running: &Running) {
+    let (Some(main), Some(side)) = (running.addresses.first(), running.side_addresses.first())
+    else {
+        return;
+    };
+    println!("A test picture with a tone, looped in real time:\n");
+    println!("  http://{main}/demo.ts\n");
+    println!("Watch it, by one of");
+    println!("  ffplay http://{main}/demo.ts");
+    println!("  vlc http://{main}/demo.ts");
+    println!("  curl -sN http://{main}/demo.ts | head -c 1880000 > demo.ts\n");
+    println!("See what the node does:");
+    println!("  curl http://{side}/streams");
+    println!("  curl http://{side}/metrics\n");
+    println!("Ctrl-C ends it.");
+}
+
+fn load(serve: &Serve) -> Option<(String, Parsed)> {
+    match config::load(&serve.file) {
+        Ok(parsed) => Some((serve.file.display().to_string(), parsed)),
+        Err(error) => {
+            eprintln!("restreamer: {error}");
+            None
+        }
+    }
+}
+
+fn exit(outcome: Result<(), BootError>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("restreamer: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! From a configuration to a running node, and to its end.
+//!
+//! Owns the order of things: signals are blocked before the first thread, addresses resolved and
+//! bound before anybody is told that we run, and at the end viewers go before their upstreams.
+//! Driven by `main`.
+
+mod listen;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use restreamer_sys::signal::{Signal, Signals};
+use slog::{Logger, crit, info, o, warn};
+
+use crate::config::{Config, StreamConfig};
+use crate::http::route::Routes;
+use crate::limits::{DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT};
+use crate::log::{self, LogHandle, Target};
+use crate::metrics::{Metrics, StreamStatus};
+use crate::side::rates::Rates;
+use crate::side::{self, Node, Shown};
+use crate::stream::admission::Admission;
+use crate::stream::failover::{Failover, Upstream};
+use crate::stream::{self, Stream};
+use crate::upstream::Dialer;
+use crate::upstream::schedule::Schedule;
+use crate::worker::handoff::Sender;
+use crate::worker::{self, Worker};
+
+pub use listen::ListenError;
+
+/// Why the node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// An address cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The log file cannot be opened.
+    #[error("log: {path} cannot be opened: {error}")]
+    Log {
+        /// The file.
+        path: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The kernel refuses what every node needs.
+    #[error("{what}: {error}")]
+    Kernel {
+        /// What it refuses.
+        what: &'static str,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+fn kernel(what: &'static str) -> impl Fn(io::Error) -> BootError {
+    move |error| BootError::Kernel { what, error }
+}
+
+/// A node that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Where viewers are served.
+    pub addresses: Vec<SocketAddr>,
+    /// Where metrics, health and status are served.
+    pub side_addresses: Vec<SocketAddr>,
+    signals: Signals,
+    log: Logger,
+    log_handle: LogHandle,
+    sender: Sender,
+    done: Receiver<()>,
+    dialer: Dialer,
+}
+
+/// Starts a node. `warnings` go to its log.
+pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError> {
+    let signals = Signals::block().map_err(kernel("signals cannot be blocked"))?;
+    let open_files = restreamer_sys::limit::raise_open_files()
+        .map_err(kernel("the limit of open files cannot be raised"))?;
+    let listeners = listen::listen("listen", &config.listen)?;
+    let side_listeners = match &config.side {
+        Some(side) => listen::listen("side", side)?,
+        None => Vec::new(),
+    };
+    let (addresses, side_addresses) = (bound(&listeners), bound(&side_listeners));
+    let metrics = Metrics::new();
+    let (root, log_handle) = open_log(config, &metrics)?;
+    let log = root.new(o!("module" => "main"));
+    report_panics(log.clone(), log_handle.clone());
+    for warning in warnings {
+        warn!(log, "{warning}"; "event" => "config");
+    }
+    info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
+        "event" => "start", "open_files" => open_files, "streams" => config.streams.len());
+    let now = Instant::now();
+    let admission = Arc::new(Admission::new(config.max_connections));
+    let (streams, shown) = streams(config, &metrics, &admission, &root, now);
+    let dialer = Dialer::new(config.timeout);
+    let parts = worker::Parts {
+        number: 0,
+        routes: Routes::new(
+            shown.iter().enumerate().map(|(number, stream)| (stream.path.clone(), number)),
+        ),
+        streams,
+        listeners,
+        dialer: dialer.clone(),
+        admission: Arc::clone(&admission),
+        metrics: Arc::clone(&metrics),
+        period: config.turn,
+        log: root.new(o!("module" => "worker", "worker" => 0)),
+    };
+    let node = Node {
+        metrics,
+        rates: Mutex::new(Rates::new(shown.len(), now)),
+        streams: shown,
+        admission,
+        hard_limit: config.max_connections,
+        soft_limit: config.full_connections,
+    };
+    side::start(side_listeners, &Arc::new(node), &root.new(o!("module" => "side")))
+        .map_err(kernel("the side port cannot be served"))?;
+    let (worker, sender) = Worker::new(parts, now).map_err(kernel("a worker cannot be made"))?;
+    let done = run_worker(worker, log.clone(), log_handle.clone())?;
+    for address in &addresses {
+        info!(log, "viewers are served on {address}";
+            "event" => "listen", "address" => address.to_string());
+    }
+    for address in &side_addresses {
+        info!(log, "metrics, health and status are served on {address}";
+            "event" => "listen", "side" => address.to_string());
+    }
+    Ok(Running { addresses, side_addresses, signals, log, log_handle, sender, done, dialer })
+}
+
+impl Running {
+    /// Serves until SIGTERM or SIGINT, then ends the viewers on a packet boundary.
+    pub fn serve(self) -> Result<(), BootError> {
+        let next = || self.signals.wait().map_err(kernel("signals cannot be waited for"));
+        while next()? == Signal::Reopen {
+            self.log_handle.reopen();
+            info!(self.log, "the log is opened again"; "event" => "reopen");
+        }
+        info!(self.log, "told to stop"; "event" => "stop");
+        self.sender.stop();
+        // The worker keeps DRAIN_TIMEOUT itself; should it hang, we do not.
+        let deadline = Instant::now() + DRAIN_TIMEOUT + Duration::from_millis(100);
+        let late = self.done.recv_timeout(DRAIN_TIMEOUT + Duration::from_millis(100)).is_err();
+        if late {
+            warn!(self.log, "the worker did not stop in time";
+                "event" => "error", "error" => "stop");
+        }
+        self.dialer.wait_for_commands(deadline.saturating_duration_since(Instant::now()));
+        info!(self.log, "stopped"; "event" => "stop");
+        self.log_handle.flush(LOG_FLUSH_TIMEOUT);
+        Ok(())
+    }
+}
+
+fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
+fn open_log(config: &Config, metrics: &Metrics) -> Result<(Logger, LogHandle), BootError> {
+    let target = config.log.clone().map_or(Target::Stdout, Target::File);
+    log::start(target, metrics.log_dropped()).map_err(|error| BootError::Log {
+        path: config.log.as_ref().map_or_else(String::new, |path| path.display().to_string()),
+        error,
+    })
+}
+
+/// A panic is logged before it ends the process; the default message still goes to standard error.
+fn report_panics(log: Logger, handle: LogHandle) {
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        default(panic);
+        crit!(log, "{panic}"; "event" => "error", "error" => "panic");
+        handle.flush(LOG_FLUSH_TIMEOUT);
+    }));
+}
+
+fn streams(
+    config: &Config,
+    metrics: &Metrics,
+    admission: &Arc<Admission>,
+    root: &Logger,
+    now: Instant,
+) -> (Vec<Stream>, Vec<Shown>) {
+    let make = |stream: &StreamConfig| {
+        let log = root.new(o!("stream" => stream.path.clone()));
+        let status = Arc::new(StreamStatus::new(now));
+        let shown = Shown {
+            path: stream.path.clone(),
+            metrics: metrics.stream(&stream.path),
+            status: Arc::clone(&status),
+            upstreams: stream
+                .remotes
+                .iter()
+                .map(|r| (r.label().to_owned(), metrics.upstream(&stream.path, r.label())))
+                .collect(),
+        };
+        let upstreams = stream.remotes.iter().zip(&shown.upstreams);
+        let upstreams: Vec<_> = upstreams
+            .map(|(remote, (_, metrics))| Upstream::new(remote.clone(), metrics.clone(), &log))
+            .collect();
+        let schedule =
+            Schedule::new(upstreams.len(), config.reconnect, |below| fastrand::usize(..below));
+        let failover = Failover::new(upstreams, schedule, config.read_timeout, status);
+        let parts = stream::Parts {
+            log: log.new(o!("module" => "stream")),
+            metrics: shown.metrics.clone(),
+            admission: Arc::clone(admission),
+            failover,
+            lag_packets: config.output_buffer_packets,
+        };
+        (Stream::new(parts, now), shown)
+    };
+    config.streams.iter().map(make).unzip()
+}
+
+fn run_worker(
+    worker: Worker,
+    log: Logger,
+    log_handle: LogHandle,
+) -> Result<Receiver<()>, BootError> {
+    let (finished, done) = sync_channel(1);
+    std::thread::Builder::new()
+        .name("worker-0".into())
+        .spawn(move || match worker.run() {
+            Ok(()) => {
+                let _nobody_waits = finished.send(());
+            }
+            Err(error) => {
+                crit!(log, "the worker's loop failed: {error}";
+                    "event" => "error", "error" => "loop");
+                log_handle.flush(LOG_FLUSH_TIMEOUT);
+                std::process::exit(1);
+            }
+        })
+        .map_err(kernel("a worker's thread cannot be started"))?;
+    Ok(done)
+}

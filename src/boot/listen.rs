@@ -1,0 +1,90 @@
+//! Listening on what the configuration says.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use restreamer_sys::socket;
+
+use crate::config::Listen;
+use crate::limits::BACKLOG_MAX;
+
+/// Why an address cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: cannot listen on {address}: {error}")]
+pub struct ListenError {
+    key: &'static str,
+    address: String,
+    error: io::Error,
+}
+
+/// Listens on every address that `listen` means. `key` is the configuration's, for the error.
+pub(super) fn listen(key: &'static str, listen: &Listen) -> Result<Vec<TcpListener>, ListenError> {
+    let fail = |address: String| move |error| ListenError { key, address, error };
+    let bind = |address: SocketAddr| socket::listen(address, BACKLOG_MAX);
+    let Some(host) = &listen.host else {
+        let any: SocketAddr = (Ipv6Addr::UNSPECIFIED, listen.port).into();
+        let listener = match bind(any) {
+            Err(error) if is_missing_family(&error) => {
+                bind((Ipv4Addr::UNSPECIFIED, listen.port).into())
+            }
+            answer => answer,
+        };
+        return listener.map(|l| vec![l]).map_err(fail(listen.to_string()));
+    };
+    let resolved = (host.as_str(), listen.port).to_socket_addrs();
+    let mut addresses: Vec<_> = resolved.map_err(fail(listen.to_string()))?.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match bind(address) {
+            Ok(listener) => listeners.push(listener),
+            // localhost is ::1 as well, and a host may be without IPv6: one of them is enough.
+            Err(error) if is_missing_family(&error) => missing = error,
+            Err(error) => return Err(fail(address.to_string())(error)),
+        }
+    }
+    if listeners.is_empty() { Err(fail(listen.to_string())(missing)) } else { Ok(listeners) }
+}
+
+/// `EAFNOSUPPORT` (no such protocol here) or `EADDRNOTAVAIL` (no such address here).
+fn is_missing_family(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(host: Option<&str>, port: u16) -> Listen {
+        Listen { host: host.map(str::to_owned), port }
+    }
+
+    #[test]
+    fn a_name_is_all_its_addresses() {
+        let listeners = listen("listen", &at(Some("localhost"), 0)).unwrap();
+        assert!(!listeners.is_empty());
+        assert!(listeners.iter().all(|l| l.local_addr().unwrap().ip().is_loopback()));
+    }
+
+    #[test]
+    fn no_host_is_every_interface() {
+        let listeners = listen("listen", &at(None, 0)).unwrap();
+        assert!(listeners[0].local_addr().unwrap().ip().is_unspecified());
+    }
+
+    #[test]
+    fn an_error_names_key_and_address() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = listen("listen", &at(Some("127.0.0.1"), port)).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("listen: cannot listen on 127.0.0.1:{port}: ")),
+            "{error}"
+        );
+        let error = listen("side", &at(Some("192.0.2.1"), 1)).unwrap_err().to_string();
+        assert!(error.starts_with("side: cannot listen on 192.0.2.1:1: "), "{error}");
+    }
+}
