@@ -1,0 +1,30 @@
+//! What the end-to-end tests share: the program as a process, upstreams, viewers that verify.
+//!
+//! A test file uses a part of it each, so that what it leaves unused is no defect.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
+
+pub mod crowd;
+pub mod http;
+pub mod media;
+pub mod node;
+pub mod packets;
+pub mod source;
+pub mod upstream;
+
+use std::time::{Duration, Instant};
+
+/// No test waits longer for anything.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Looks again and again until `look` answers, for [`PATIENCE`] at most. For state that nobody
+/// announces: a metric, a descriptor count.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
