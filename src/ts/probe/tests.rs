@@ -258,11 +258,13 @@ fn with_gaps(packets: &[Bytes], gaps: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn check_gaps(gaps: &[Vec<u8>], spare: usize) -> Result<(), TestCaseError> {
-    let packets = stream(300);
-    let (output, counts, _) = feed(&with_gaps(&packets, gaps), &[700], true);
+    let packets = stream(308);
+    let (start, later) = packets.split_at(8); // after these, all PIDs are known
+    let input = [start.concat(), with_gaps(later, gaps)].concat();
+    let (output, counts, _) = feed(&input, &[700], true);
     prop_assert!(subsequence(&output, &packets));
     let losses = gaps.iter().filter(|gap| !gap.is_empty()).count();
-    prop_assert!(output.len() / 188 + spare >= 300, "{counts:?} of {losses} losses");
+    prop_assert!(output.len() / 188 + spare >= packets.len(), "{counts:?} of {losses} losses");
     prop_assert!(counts.sync_losses <= count(losses) + 20);
     Ok(())
 }
@@ -295,10 +297,12 @@ proptest! {
 }
 
 proptest! {
-    // A sync byte is no proof, so these hold with overwhelming likelihood only: hence a fixed seed.
+    // A sync byte is no proof, so these hold by likelihood only: hence a fixed seed. It is not a
+    // lucky one: seeds 1 to 100 pass as well. With gaps before the PIDs are known, they fail for
+    // 18, 27 and 4 of these seeds (100 streams each), for the reason that `sync` gives at its end.
     #![proptest_config(ProptestConfig {
         cases: 100,
-        rng_seed: RngSeed::Fixed(35),
+        rng_seed: RngSeed::Fixed(13818),
         ..ProptestConfig::default()
     })]
 
