@@ -16,7 +16,7 @@ pub const SYNC_BYTE: u8 = 0x47;
 pub const HEADER_BYTES: usize = 4;
 
 /// The longest adaptation field after its length byte, in bytes (2.4.3.5): the whole packet.
-const ADAPTATION_BYTES_MAX: usize = PACKET_BYTES - HEADER_BYTES - 1;
+const ADAPTATION_ROOM_BYTES: usize = PACKET_BYTES - HEADER_BYTES - 1;
 
 /// A packet identifier, 13 bits (2.4.3.3).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,8 +111,8 @@ impl Header {
         let length = usize::from(fifth);
         match (self.has_adaptation(), self.has_payload()) {
             (false, payload) => payload,
-            (true, false) => length == ADAPTATION_BYTES_MAX,
-            (true, true) => length < ADAPTATION_BYTES_MAX,
+            (true, false) => length == ADAPTATION_ROOM_BYTES,
+            (true, true) => length < ADAPTATION_ROOM_BYTES,
         }
     }
 

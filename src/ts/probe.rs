@@ -12,11 +12,9 @@
 
 use std::ops::AddAssign;
 
-use super::{
-    continuity::{Continuity, Counters},
-    packet::{Header, Packet, SYNC_BYTE},
-    sync::{self, Suspects, Verdict},
-};
+use super::continuity::{Continuity, Counters};
+use super::packet::{Header, Packet, SYNC_BYTE};
+use super::sync::{self, Suspects, Verdict};
 use crate::limits::{PACKET_BYTES, SYNC_HELD_BYTES_MAX};
 
 /// What a pass found in its bytes, and what there is to count.

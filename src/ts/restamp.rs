@@ -6,11 +6,9 @@
 //! (ISO/IEC 13818-1, 2.4.3.5); a PES header that goes on in the next packet, which muxers do not
 //! make; scrambled PES packets; splice fields. The player drives it for the demo sample.
 
-use super::{
-    packet::{HEADER_BYTES, Packet, Pid},
-    pcr::{Pcr, TICKS_PER_BASE, Ticks},
-    pes::{PesHeader, STAMP_BYTES, Timestamp},
-};
+use super::packet::{HEADER_BYTES, Packet, Pid};
+use super::pcr::{Pcr, TICKS_PER_BASE, Ticks};
+use super::pes::{PesHeader, STAMP_BYTES, Timestamp};
 use crate::limits::PACKET_BYTES;
 
 /// The last counter of a PID as it was sent, and what is added to the file's counters in this pass.

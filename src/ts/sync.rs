@@ -18,10 +18,8 @@
 //! What remains: while no PID is known, a 0x47 in garbage that stands exactly 188 bytes before the
 //! first row looks like its first packet, and is delivered as such.
 
-use super::{
-    continuity::Counters,
-    packet::{HEADER_BYTES, Header, Pid, SYNC_BYTE},
-};
+use super::continuity::Counters;
+use super::packet::{HEADER_BYTES, Header, Pid, SYNC_BYTE};
 use crate::limits::{
     PACKET_BYTES, SYNC_HELD_BYTES_MAX, SYNC_KIN_PACKETS, SYNC_ROW_PACKETS, SYNC_SUSPECTS_MAX,
 };

@@ -9,18 +9,15 @@ mod input;
 mod pace;
 mod sample;
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    thread,
-    time::Instant,
-};
+use std::fs::File;
+use std::io::{self, Write};
+use std::thread;
+use std::time::Instant;
 
-use self::{input::Input, pace::Pace};
-use crate::{
-    limits::{PACE_AHEAD_BYTES_MAX, PACE_STEP, PACKET_BYTES},
-    ts::Packet,
-};
+use crate::limits::{PACE_AHEAD_BYTES_MAX, PACE_STEP, PACKET_BYTES};
+use crate::ts::Packet;
+use input::Input;
+use pace::Pace;
 
 /// What is played.
 #[derive(Debug)]

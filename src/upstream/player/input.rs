@@ -3,16 +3,14 @@
 //! Owns the file and its sync, or the place in the sample. It never waits for time to pass. The
 //! player drives it.
 
-use std::{
-    fs::File,
-    io::{ErrorKind, Read},
-};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 
 use super::{PlayError, Source, sample};
-use crate::{
-    limits::{PACKET_BYTES, PLAYER_BARREN_BYTES_MAX, PLAYER_READ_BYTES, SYNC_HELD_BYTES_MAX},
-    ts::{Aligned, Probe, restamp::Restamp},
+use crate::limits::{
+    PACKET_BYTES, PLAYER_BARREN_BYTES_MAX, PLAYER_READ_BYTES, SYNC_HELD_BYTES_MAX,
 };
+use crate::ts::{Aligned, Probe, restamp::Restamp};
 
 /// A source of packets that is being read.
 pub(super) enum Input {

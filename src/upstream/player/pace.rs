@@ -9,18 +9,15 @@
 //! [`PACE_BYTES_PER_SECOND_MAX`]) says nothing about the segment it ends; such a segment, and one
 //! without any PCR, takes as long as the file's average so far makes likely.
 
-use std::{collections::VecDeque, time::Instant};
+use std::collections::VecDeque;
+use std::time::Instant;
 
-use crate::{
-    limits::{
-        PACE_BYTES_PER_SECOND_DEFAULT, PACE_BYTES_PER_SECOND_MAX, PACE_GAP_BYTES_MAX,
-        PACE_LATE_MAX, PACE_PCR_GAP_MAX, PACKET_BYTES,
-    },
-    ts::{
-        Packet, Pid,
-        pcr::{Pcr, TICKS_PER_SECOND, Ticks},
-    },
+use crate::limits::{
+    PACE_BYTES_PER_SECOND_DEFAULT, PACE_BYTES_PER_SECOND_MAX, PACE_GAP_BYTES_MAX, PACE_LATE_MAX,
+    PACE_PCR_GAP_MAX, PACKET_BYTES,
 };
+use crate::ts::pcr::{Pcr, TICKS_PER_SECOND, Ticks};
+use crate::ts::{Packet, Pid};
 
 /// The plan of what is due when.
 #[derive(Debug)]

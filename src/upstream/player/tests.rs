@@ -1,15 +1,11 @@
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    io::Seek,
-    time::Duration,
-};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io::Seek;
+use std::time::Duration;
 
 use super::*;
-use crate::{
-    limits::{PACE_BYTES_PER_SECOND_DEFAULT, PACE_LATE_MAX, PLAYER_BARREN_BYTES_MAX},
-    ts::{Continuity, Counters, Pcr, Pid, Ticks, pes::PesHeader},
-};
+use crate::limits::{PACE_BYTES_PER_SECOND_DEFAULT, PACE_LATE_MAX, PLAYER_BARREN_BYTES_MAX};
+use crate::ts::{Continuity, Counters, Pcr, Pid, Ticks, pes::PesHeader};
 
 /// A clock on which sleeping takes no time.
 struct FakeClock {
