@@ -90,6 +90,11 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     let (root, log_handle) = open_log(config, &metrics)?;
     let log = root.new(o!("module" => "main"));
     report_panics(log.clone(), log_handle.clone());
+    for variable in ["HTTP_PROXY", "http_proxy"] {
+        if std::env::var_os(variable).is_some_and(|proxy| !proxy.is_empty()) {
+            warn!(log, "{variable} is set, and not heeded by this version"; "event" => "config");
+        }
+    }
     for warning in warnings {
         warn!(log, "{warning}"; "event" => "config");
     }

@@ -149,11 +149,8 @@ impl Stream {
 
     /// Does what is due. Answers whether the stream needs a turn.
     pub fn on_deadline(&mut self, now: Instant) -> bool {
-        let mut turn = false;
-        if self.failover.give_up_silent(&mut self.ring, now) {
-            self.end_viewers(now + ENDING_TIMEOUT, true);
-            turn = true;
-        }
+        // What the upstream's end brings goes to viewers in a turn, as everything does.
+        let mut turn = self.failover.is_silent(now);
         if self.stall_check.is_some_and(|due| due <= now) {
             self.stall_check = None;
             self.check_stalled(now);

@@ -218,9 +218,13 @@ impl Worker {
 
     fn on_deadlines(&mut self, now: Instant) {
         self.guests.on_deadline(now, &self.metrics);
-        while let Some(stream) = self.deadlines.take_due(now) {
+        // All that are due first: one that is due again at once has to wait for the next round.
+        let due: Vec<_> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
+        for stream in due {
             if self.streams[stream].on_deadline(now) {
+                // Its turn sets its next deadline.
                 self.mark(stream);
+                continue;
             }
             if self.stopping.is_none()
                 && let Some((remote, log)) = self.streams[stream].failover().begin_attempt(now)

@@ -38,10 +38,21 @@ enum State {
 /// What a piece of a body holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decoded {
-    /// Bytes of payload, now at the front of the piece.
+    /// Bytes of payload, now at the front of the piece; good whatever comes after them.
     pub payload: usize,
-    /// Whether the body has ended.
-    pub ended: bool,
+    /// How the body stands after them.
+    pub body: Body,
+}
+
+/// How a body stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// More is to come.
+    Open,
+    /// That was all.
+    Ended,
+    /// Nothing after this can be told from framing.
+    Broken(ChunkedError),
 }
 
 /// A body that breaks the coding.
@@ -74,7 +85,7 @@ impl Chunked {
 
     /// Takes the next piece of the body and moves its payload to the front. What follows the
     /// body's end is ignored.
-    pub fn decode(&mut self, piece: &mut [u8]) -> Result<Decoded, ChunkedError> {
+    pub fn decode(&mut self, piece: &mut [u8]) -> Decoded {
         let (mut read, mut payload) = (0, 0);
         while read < piece.len() {
             match self.state {
@@ -91,13 +102,14 @@ impl Chunked {
                     };
                 }
                 State::Ended => break,
-                _framing => {
-                    self.state = self.step(piece[read])?;
-                    read += 1;
-                }
+                _framing => match self.step(piece[read]) {
+                    Ok(next) => (self.state, read) = (next, read + 1),
+                    Err(error) => return Decoded { payload, body: Body::Broken(error) },
+                },
             }
         }
-        Ok(Decoded { payload, ended: matches!(self.state, State::Ended) })
+        let ended = matches!(self.state, State::Ended);
+        Decoded { payload, body: if ended { Body::Ended } else { Body::Open } }
     }
 
     fn step(&mut self, byte: u8) -> Result<State, ChunkedError> {
@@ -149,9 +161,12 @@ mod tests {
         for &piece in pieces.iter().cycle() {
             let (now, later) = rest.split_at(piece.min(rest.len()));
             let mut now = now.to_vec();
-            let decoded = chunked.decode(&mut now)?;
+            let decoded = chunked.decode(&mut now);
             payload.extend_from_slice(&now[..decoded.payload]);
-            ended = decoded.ended;
+            if let Body::Broken(error) = decoded.body {
+                return Err(error);
+            }
+            ended = decoded.body == Body::Ended;
             rest = later;
             if rest.is_empty() {
                 break;
@@ -190,6 +205,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_came_before_the_break_is_kept() {
+        let mut piece = b"5\r\nhello\r\nno size\r\n".to_vec();
+        let decoded = Chunked::new().decode(&mut piece);
+        assert_eq!(decoded, Decoded { payload: 5, body: Body::Broken(ChunkedError::Size) });
+        assert_eq!(&piece[..5], b"hello");
+    }
+
     proptest! {
         #[test]
         fn what_was_framed_comes_out(
@@ -208,9 +231,7 @@ mod tests {
 
         #[test]
         fn no_bytes_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            if let Ok(decoded) = Chunked::new().decode(&mut bytes) {
-                prop_assert!(decoded.payload <= bytes.len());
-            }
+            prop_assert!(Chunked::new().decode(&mut bytes).payload <= bytes.len());
         }
     }
 }

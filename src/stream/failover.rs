@@ -119,8 +119,9 @@ impl Failover {
             Err(error) => {
                 upstream.metrics.attempted(error.kind());
                 let why = format!("upstream {} {error}", upstream.remote.label());
-                warn!(upstream.log, "{why}"; "event" => "error", "error" => error.kind());
-                self.wait(why, now);
+                self.wait(why.clone(), now);
+                let log = &self.upstreams[number].log;
+                warn!(log, "{why}"; "event" => "error", "error" => error.kind());
                 false
             }
         }
@@ -179,12 +180,13 @@ impl Failover {
         upstream.metrics.connected(false);
         upstream.metrics.lost(loss.kind());
         let why = format!("upstream {} {loss}", upstream.remote.label());
-        if matches!((loss, upstream.remote.kind()), (Loss::Ended, RemoteKind::File(_))) {
-            info!(upstream.log, "{why}, and will be played again"; "event" => "ended");
+        self.wait(why.clone(), now);
+        let Upstream { remote, log, .. } = &self.upstreams[number];
+        if matches!((loss, remote.kind()), (Loss::Ended, RemoteKind::File(_))) {
+            info!(log, "{why}, and will be played again"; "event" => "ended");
         } else {
-            warn!(upstream.log, "{why}"; "event" => "error", "error" => loss.kind());
+            warn!(log, "{why}"; "event" => "error", "error" => loss.kind());
         }
-        self.wait(why, now);
     }
 
     fn wait(&mut self, why: String, now: Instant) {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use restreamer_sys::{Moved, file};
 
+use crate::http::chunked::Body;
 use crate::limits::FILL_BYTES_PER_TURN_MAX;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
@@ -65,6 +66,9 @@ impl Fill {
         now: Instant,
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
+        if self.framing.is_over() {
+            return Err(Loss::Ended);
+        }
         let mut budget = FILL_BYTES_PER_TURN_MAX;
         while budget > 0 {
             let (room, held) = ring.room();
@@ -83,12 +87,14 @@ impl Fill {
             };
             self.last_data = now;
             budget = budget.saturating_sub(read);
-            let decoded = self.framing.decode(&mut free[..read])?;
+            let decoded = self.framing.decode(&mut free[..read]);
             let aligned = self.probe.align(&mut room[..held + decoded.payload]);
             ring.commit(aligned.whole, aligned.held);
             count(&aligned, counts);
-            if decoded.ended {
-                return Err(Loss::Ended);
+            match decoded.body {
+                Body::Open => {}
+                Body::Ended => return Err(Loss::Ended),
+                Body::Broken(error) => return Err(Loss::Framing(error)),
             }
         }
         Ok(Filled::More)

@@ -60,6 +60,8 @@ pub struct Probe {
     in_sync: bool,
     /// Bytes of the connection that are done with.
     done: u64,
+    /// Up to here packets follow each other for certain: the row that proved the last one.
+    proven: u64,
     counters: Counters,
     suspects: Suspects,
 }
@@ -80,7 +82,13 @@ impl Probe {
     /// The probe of a connection that has not delivered anything yet. It hunts for its first
     /// packet.
     pub fn new() -> Self {
-        Self { in_sync: false, done: 0, counters: Counters::new(), suspects: Suspects::new() }
+        Self {
+            in_sync: false,
+            done: 0,
+            proven: 0,
+            counters: Counters::new(),
+            suspects: Suspects::new(),
+        }
     }
 
     /// Aligns `bytes` in place: what the last call held back, then new input. Whole packets move to
@@ -105,7 +113,8 @@ impl Probe {
             keep(bytes, &mut read, &mut whole, run);
             let rest = &bytes[read..];
             match self.judge(rest, self.done + count(read), ended) {
-                Verdict::Packet => {
+                Verdict::Packet(proven) => {
+                    self.proven = self.proven.max(self.done + count(read + proven));
                     self.deliver(rest, &mut counts);
                     keep(bytes, &mut read, &mut whole, PACKET_BYTES);
                 }
@@ -153,7 +162,9 @@ impl Probe {
     /// What begins at the front of `bytes`, at `place` of the connection. At the connection's end
     /// the end of the bytes is as good as the next packet.
     fn judge(&self, bytes: &[u8], place: u64, ended: bool) -> Verdict {
-        let verdict = if self.in_sync {
+        let verdict = if place < self.proven {
+            sync::whole(bytes)
+        } else if self.in_sync {
             sync::in_sync(bytes, &self.counters)
         } else {
             sync::hunting(bytes, place, &self.counters, &self.suspects)
@@ -165,7 +176,7 @@ impl Probe {
         } else if bytes.len() >= PACKET_BYTES
             && (self.in_sync || bytes.len().is_multiple_of(PACKET_BYTES))
         {
-            Verdict::Packet
+            Verdict::Packet(PACKET_BYTES)
         } else {
             Verdict::Garbage
         }

@@ -7,7 +7,7 @@
 //! A 0x47 is only one chance in 256, so a packet needs a proof. There are three:
 //! 1. **Its counter**: the PID is known, and the counter is exactly the one to come. This is what
 //!    nearly all packets of a stream in sync show, so they pass without look-ahead.
-//! 2. **Its place**: it is the first of three packets in a row, or a row leads to one of which 1.
+//! 2. **Its place**: it is one of three packets in a row, or in a row that leads to one of which 1.
 //!    is true (in a hunt, only if its own PID is known). This is how a connection begins, and how
 //!    new PIDs and those that lost packets pass.
 //! 3. **Its kin**: it is the fifth of five candidates of one PID whose counters follow each other
@@ -30,8 +30,9 @@ const _: () = assert!((SYNC_ROW_PACKETS - 1) * PACKET_BYTES + HEADER_BYTES <= SY
 /// What the bytes at a candidate are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// A packet, all of it there.
-    Packet,
+    /// A packet, all of it there; so many bytes from its start on are packets for certain, itself
+    /// and those of its row.
+    Packet(usize),
     /// No packet begins at the first byte.
     Garbage,
     /// More bytes are needed to tell: never more than [`SYNC_HELD_BYTES_MAX`] + 1 in all.
@@ -105,7 +106,7 @@ fn countable(header: Header) -> bool {
 pub(super) fn in_sync(bytes: &[u8], counters: &Counters) -> Verdict {
     match front(bytes) {
         Front::Header(header, _) if counters.expects_header(header) => whole(bytes),
-        Front::Header(..) => row(bytes, counters, Header::valid, Verdict::Packet),
+        Front::Header(..) => row(bytes, counters, Header::valid, true),
         Front::Cut => Verdict::Undecided,
         Front::Other => Verdict::Garbage,
     }
@@ -126,8 +127,7 @@ pub(super) fn hunting(
             }
             // 188 bytes before every packet there is a place that looks like the start of a row.
             let known = counters.know(header.pid());
-            let leads = if known { Verdict::Packet } else { Verdict::Garbage };
-            row(bytes, counters, believable, leads)
+            row(bytes, counters, believable, known)
         }
         Front::Cut => Verdict::Undecided,
         Front::Header(..) | Front::Other => Verdict::Garbage,
@@ -169,28 +169,24 @@ fn front(bytes: &[u8]) -> Front {
 }
 
 /// The packet at the front of `bytes` is proven; is all of it there?
-fn whole(bytes: &[u8]) -> Verdict {
-    if bytes.len() < PACKET_BYTES { Verdict::Undecided } else { Verdict::Packet }
+pub(super) fn whole(bytes: &[u8]) -> Verdict {
+    if bytes.len() < PACKET_BYTES { Verdict::Undecided } else { Verdict::Packet(PACKET_BYTES) }
 }
 
 /// Proof 2: a row of packets that begins at the front of `bytes`. All that follow must be a
-/// `member`; `leads` is the verdict on a row that leads to a packet which is expected.
-fn row(
-    bytes: &[u8],
-    counters: &Counters,
-    member: fn(Header, u8) -> bool,
-    leads: Verdict,
-) -> Verdict {
+/// `member`; `leads` tells whether leading to a packet which is expected is proof enough.
+fn row(bytes: &[u8], counters: &Counters, member: fn(Header, u8) -> bool, leads: bool) -> Verdict {
     for place in 1..SYNC_ROW_PACKETS {
         match front(bytes.get(place * PACKET_BYTES..).unwrap_or(&[])) {
             Front::Header(header, fifth) if member(header, fifth) => {
                 if counters.expects_header(header) {
-                    return leads;
+                    let proven = (place + 1) * PACKET_BYTES;
+                    return if leads { Verdict::Packet(proven) } else { Verdict::Garbage };
                 }
             }
             Front::Cut => return Verdict::Undecided,
             Front::Header(..) | Front::Other => return Verdict::Garbage,
         }
     }
-    Verdict::Packet
+    Verdict::Packet(SYNC_ROW_PACKETS * PACKET_BYTES)
 }

@@ -96,7 +96,7 @@ pub enum Loss {
     Broken(io::Error),
     /// The body's framing is broken.
     #[error("sent a broken body: {0}")]
-    Framing(#[from] ChunkedError),
+    Framing(ChunkedError),
     /// No data for `readtimeout`.
     #[error("sent nothing for {0:?}")]
     Silent(Duration),

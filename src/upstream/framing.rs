@@ -1,7 +1,7 @@
 //! How the body of an upstream is framed.
 
 use super::error::Loss;
-use crate::http::chunked::{Chunked, Decoded};
+use crate::http::chunked::{Body, Chunked, Decoded};
 
 /// The framing of a body.
 #[derive(Debug)]
@@ -16,16 +16,21 @@ pub enum Framing {
 
 impl Framing {
     /// Takes the framing off a piece of the body, in place.
-    pub fn decode(&mut self, piece: &mut [u8]) -> Result<Decoded, Loss> {
+    pub fn decode(&mut self, piece: &mut [u8]) -> Decoded {
         match self {
-            Framing::Raw => Ok(Decoded { payload: piece.len(), ended: false }),
+            Framing::Raw => Decoded { payload: piece.len(), body: Body::Open },
             Framing::Length(left) => {
                 let payload = usize::try_from(*left).unwrap_or(usize::MAX).min(piece.len());
                 *left -= payload as u64;
-                Ok(Decoded { payload, ended: *left == 0 })
+                Decoded { payload, body: if *left == 0 { Body::Ended } else { Body::Open } }
             }
-            Framing::Chunked(chunked) => Ok(chunked.decode(piece)?),
+            Framing::Chunked(chunked) => chunked.decode(piece),
         }
+    }
+
+    /// Whether nothing is to come, though nothing was read yet (`Content-Length: 0`).
+    pub fn is_over(&self) -> bool {
+        matches!(self, Framing::Length(0))
     }
 
     /// What it means that the connection ends here.
@@ -44,17 +49,18 @@ mod tests {
     #[test]
     fn a_length_ends_the_body() {
         let mut framing = Framing::Length(5);
-        assert_eq!(framing.decode(b"abc".to_vec().as_mut()).unwrap().payload, 3);
+        assert!(!framing.is_over() && Framing::Length(0).is_over());
+        assert_eq!(framing.decode(b"abc".to_vec().as_mut()).payload, 3);
         assert!(matches!(framing.at_end(), Loss::Truncated));
-        let last = framing.decode(b"defgh".to_vec().as_mut()).unwrap();
-        assert_eq!(last, Decoded { payload: 2, ended: true });
+        let last = framing.decode(b"defgh".to_vec().as_mut());
+        assert_eq!(last, Decoded { payload: 2, body: Body::Ended });
     }
 
     #[test]
     fn a_raw_body_ends_with_its_connection() {
         let mut framing = Framing::Raw;
-        let all = framing.decode(b"abc".to_vec().as_mut()).unwrap();
-        assert_eq!(all, Decoded { payload: 3, ended: false });
+        let all = framing.decode(b"abc".to_vec().as_mut());
+        assert_eq!(all, Decoded { payload: 3, body: Body::Open });
         assert!(matches!(framing.at_end(), Loss::Ended));
     }
 }

@@ -46,8 +46,8 @@ impl Crowd {
         Crowd { poll: Poll::new().unwrap(), watchers: Vec::new(), started: Instant::now() }
     }
 
-    /// Adds viewers. Slow ones have a small receive buffer, as set-top boxes do: what the kernel
-    /// would take for them hides their pace.
+    /// Adds viewers, and waits until each has its response head. Slow ones have a small receive
+    /// buffer, as set-top boxes do: what the kernel would take for them hides their pace.
     pub fn join(&mut self, address: SocketAddr, path: &str, count: usize, pace: Pace) {
         for _ in 0..count {
             let domain = if address.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
@@ -74,6 +74,7 @@ impl Crowd {
                 ended,
             });
         }
+        self.watch_until(|all| all.iter().all(|w| w.is_welcome() || w.ended), PATIENCE);
     }
 
     /// Watches for a while.

@@ -133,17 +133,32 @@ impl Node {
 
     /// The sum of all samples of a metric whose line contains `having`; 0 if there is none.
     pub fn metric(&self, name: &str, having: &str) -> f64 {
+        self.samples(name, having).iter().map(|sample| sample.parse::<f64>().unwrap()).sum()
+    }
+
+    /// The same of a metric that counts whole things.
+    pub fn count(&self, name: &str, having: &str) -> u64 {
+        self.samples(name, having).iter().map(|sample| sample.parse::<u64>().unwrap()).sum()
+    }
+
+    fn samples(&self, name: &str, having: &str) -> Vec<String> {
         let text = http::get(self.side, "/metrics").text();
         let of_name =
             |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         let lines = text.lines().filter(of_name).filter(|line| line.contains(having));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+        lines.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()
     }
 
     /// Waits until a metric is as `is_it` wants it.
     pub fn await_metric(&self, name: &str, having: &str, is_it: impl Fn(f64) -> bool) -> f64 {
         let what = format!("{name} {having}");
         eventually(&what, || Some(self.metric(name, having)).filter(|&value| is_it(value)))
+    }
+
+    /// Waits until a metric that counts whole things has a value.
+    pub fn await_count(&self, name: &str, having: &str, value: u64) {
+        let what = format!("{name} {having} to be {value}");
+        eventually(&what, || (self.count(name, having) == value).then_some(()));
     }
 
     /// `/streams`, of the only stream.
