@@ -146,7 +146,7 @@ impl Running {
         let next = || self.signals.wait().map_err(kernel("signals cannot be waited for"));
         while next()? == Signal::Reopen {
             self.log_handle.reopen();
-            info!(self.log, "the log is opened again"; "event" => "reopen");
+            info!(self.log, "told to open the log file again"; "event" => "reopen");
         }
         info!(self.log, "told to stop"; "event" => "stop");
         self.sender.stop();

@@ -116,6 +116,9 @@ pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 pub const KEEPALIVE_COUNT: u32 = 3;
 /// How long sent bytes may stay unacknowledged before a viewer is gone.
 pub const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a viewer who has ended its side stays when there is nothing to send it: with something
+/// to send it turns out at once whether it listens.
+pub const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the viewers of a stream who take nothing are looked at.
 pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 /// Looks at a paused viewer in which its window probes stay unanswered before it is gone.

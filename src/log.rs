@@ -177,7 +177,7 @@ impl Writer {
             Ok(new) => *file = new,
             Err(error) => {
                 let line = serde_json::json!({
-                    "time": now(), "level": "erro", "module": "log", "event": "error",
+                    "time": now(), "level": "error", "module": "log", "event": "error",
                     "error": "reopen",
                     "message": format!("log file {} cannot be opened: {error}", path.display()),
                 });

@@ -143,8 +143,12 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
             n => head.extend_from_slice(&buffer[..n]),
         }
     };
-    socket.set_write_timeout(Some(left(deadline)?))?;
-    socket.write_all(&response.into_bytes(method))?;
+    let bytes = response.into_bytes(method);
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        socket.set_write_timeout(Some(left(deadline)?))?;
+        rest = &rest[socket.write(rest)?..];
+    }
     socket.shutdown(Shutdown::Write)?;
     // Until the client has hung up: closing with unread input would reset the connection.
     socket.set_read_timeout(Some(left(deadline)?))?;

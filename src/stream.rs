@@ -48,7 +48,10 @@ pub struct Stream {
     counts: StreamCounts,
     /// Up to when the viewers' time is counted.
     counted: Instant,
+    /// When to look at the viewers who take nothing.
     stall_check: Option<Instant>,
+    /// When viewers were sent something last.
+    last_chunk: Instant,
 }
 
 /// What a stream is made of.
@@ -91,6 +94,7 @@ impl Stream {
             counts: StreamCounts::default(),
             counted: now,
             stall_check: None,
+            last_chunk: now,
         }
     }
 
@@ -132,7 +136,10 @@ impl Stream {
             info!(self.log, "outputbuffer is less than two turns' data: {packets} packets it is";
                 "event" => "limit", "packets" => packets);
         }
-        self.fan_out(trunk, from, to, now);
+        if to > from {
+            self.last_chunk = now;
+            self.fan_out(trunk, from, to, now);
+        }
         if ended {
             self.end_viewers(now + ENDING_TIMEOUT, true);
         }
@@ -181,6 +188,11 @@ impl Stream {
         self.metrics.ended(why.reason());
     }
 
+    /// Has the viewers who take nothing looked at before long.
+    fn check_soon(&mut self, now: Instant) {
+        self.stall_check.get_or_insert(now + STALL_CHECK_INTERVAL);
+    }
+
     /// Adds up the time of the viewers there have been since the last time.
     fn count_time(&mut self, now: Instant) {
         let viewers = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
@@ -214,8 +226,8 @@ impl Stream {
             waits = true;
             gauges.lag = gauges.lag.max(self.ring.head().since(position));
         }
-        if waits && self.stall_check.is_none() {
-            self.stall_check = Some(now + STALL_CHECK_INTERVAL);
+        if waits {
+            self.check_soon(now);
         }
         self.metrics.publish(&mut self.counts, &gauges);
         self.failover.publish();

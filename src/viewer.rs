@@ -48,6 +48,8 @@ pub struct Connection {
     pub since: Instant,
     /// Bytes it sent that nobody asked for.
     talked: usize,
+    /// When it ended its side: it may still listen, or have hung up.
+    pub half_closed: Option<Instant>,
 }
 
 /// What a viewer is doing.
@@ -143,7 +145,7 @@ impl Viewer {
 impl Connection {
     /// A connection just accepted.
     pub fn new(socket: TcpStream, peer: SocketAddr, since: Instant) -> Connection {
-        Connection { socket, peer, since, talked: 0 }
+        Connection { socket, peer, since, talked: 0, half_closed: None }
     }
 
     /// Reads and forgets what a client sends beyond its request, so that closing the connection

@@ -217,7 +217,10 @@ impl Worker {
     }
 
     fn on_deadlines(&mut self, now: Instant) {
-        self.guests.on_deadline(now, &self.metrics);
+        if self.guests.deadline().is_some_and(|due| due <= now) {
+            self.guests.on_deadline(now, &self.metrics);
+            self.counts.guests(self.guests.len());
+        }
         // All that are due first: one that is due again at once has to wait for the next round.
         let due: Vec<_> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
         for stream in due {

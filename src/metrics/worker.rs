@@ -70,10 +70,14 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Counts a turn, what it took, and the guests there are after it.
-    pub fn turned(&self, took: Duration, guests: usize) {
+    /// Counts a turn, and what it took.
+    pub fn turned(&self, took: Duration) {
         self.turns.inc();
         self.seconds.observe(took.as_secs_f64());
+    }
+
+    /// Shows how many guests there are.
+    pub fn guests(&self, guests: usize) {
         self.guests.set(i64::try_from(guests).unwrap_or(i64::MAX));
     }
 

@@ -22,6 +22,11 @@ impl Admission {
         self.viewers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
+    /// Whether one more would be let in now.
+    pub fn has_room(&self) -> bool {
+        self.limit.is_none_or(|limit| self.viewers() < limit)
+    }
+
     /// One who was let in is gone.
     pub fn leave(&self) {
         self.viewers.fetch_sub(1, Ordering::Relaxed);
@@ -41,7 +46,7 @@ mod tests {
     fn the_limit_holds_and_a_place_is_free_again() {
         let admission = Admission::new(Some(2));
         assert!(admission.enter() && admission.enter());
-        assert!(!admission.enter());
+        assert!(!admission.enter() && !admission.has_room());
         admission.leave();
         assert!(admission.enter());
         assert_eq!(admission.viewers(), 2);

@@ -11,12 +11,12 @@ use slog::error;
 
 use super::Stream;
 use super::trunk::Trunk;
-use crate::limits::{SLICES_MAX, UNACKNOWLEDGED_TIMEOUT};
+use crate::limits::{HALF_CLOSED_TIMEOUT, SLICES_MAX, UNACKNOWLEDGED_TIMEOUT};
 use crate::ring::Position;
 use crate::viewer::catching_up::{Came, CatchingUp};
 use crate::viewer::live::Live;
 use crate::viewer::stall::Verdict;
-use crate::viewer::{Departure, State};
+use crate::viewer::{Departure, State, Viewer};
 
 impl Stream {
     /// Offers the chunk from `from` to `to` to every live viewer, in parts that fit the trunk.
@@ -124,20 +124,33 @@ impl Stream {
         again
     }
 
-    /// Looks at every viewer whose socket is full: on pause, or gone?
+    /// Looks at every viewer whose socket is full (on pause, or gone?), and at those who have ended
+    /// their side and were sent nothing since (listening, or gone?).
     pub(super) fn check_stalled(&mut self, now: Instant) {
         let mut gone = Vec::new();
+        let mut silent = false;
         for (key, member) in &mut self.members {
-            let socket = member.viewer.connection.socket.as_fd();
-            if let State::CatchingUp(state) = &mut member.viewer.state
+            let Viewer { connection, state } = &mut member.viewer;
+            let socket = connection.socket.as_fd();
+            if let State::CatchingUp(state) = state
                 && state.is_blocked()
                 && !matches!(may_stay(state, socket), Ok(true))
             {
                 gone.push((key, Departure::Vanished));
+            } else if let Some(since) = connection.half_closed
+                && self.last_chunk <= since
+            {
+                silent = true;
+                if now.saturating_duration_since(since) >= HALF_CLOSED_TIMEOUT {
+                    gone.push((key, Departure::Left));
+                }
             }
         }
         for (key, why) in gone {
             self.remove(key, why, now);
+        }
+        if silent {
+            self.check_soon(now);
         }
     }
 }

@@ -68,13 +68,20 @@ impl Stream {
             self.publish(now);
             return false;
         }
-        if ready.readable
-            && let Heard::Over(why) = member.viewer.connection.listen()
-        {
-            self.remove(key.index, why, now);
-            self.publish(now);
-            return false;
+        let connection = &mut member.viewer.connection;
+        match if ready.readable { connection.listen() } else { Heard::Silence } {
+            Heard::Silence => {}
+            Heard::End => {
+                connection.half_closed.get_or_insert(now);
+                self.check_soon(now);
+            }
+            Heard::Over(why) => {
+                self.remove(key.index, why, now);
+                self.publish(now);
+                return false;
+            }
         }
+        let member = &mut self.members[key.index];
         ready.writable && member.viewer.unblock()
     }
 }

@@ -206,6 +206,44 @@ fn events_of_a_viewer_that_is_gone_are_silence() {
 }
 
 #[test]
+fn one_who_hung_up_on_a_silent_stream_is_let_go() {
+    let mut bench = Bench::framed(Framing::Raw, None);
+    let (key, far) = bench.viewer();
+    bench.turn();
+    drop(far);
+    let readable = Readiness { readable: true, ..Readiness::default() };
+    bench.stream.on_viewer(key, readable, bench.now);
+    assert_eq!(bench.stream.viewers(), 1, "it may still listen");
+    let mut checks = 0;
+    while bench.stream.viewers() > 0 {
+        bench.now = bench.stream.deadline(bench.now).expect("somebody is waited for");
+        bench.stream.on_deadline(bench.now);
+        checks += 1;
+        assert!(checks < 10);
+    }
+    assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"left\""), 1);
+}
+
+#[test]
+fn one_who_ended_its_side_and_listens_stays() {
+    let mut bench = Bench::framed(Framing::Raw, None);
+    let (key, mut far) = bench.viewer();
+    bench.turn();
+    far.shutdown(std::net::Shutdown::Write).unwrap();
+    let readable = Readiness { readable: true, ..Readiness::default() };
+    bench.stream.on_viewer(key, readable, bench.now);
+    let mut sent = Vec::new();
+    for _ in 0..20 {
+        bench.now += STALL_CHECK_INTERVAL;
+        bench.stream.on_deadline(bench.now);
+        sent.extend(bench.send(5));
+        bench.turn();
+    }
+    assert_eq!(read(&mut far, 4 + sent.len())[4..], sent);
+    assert_eq!(bench.stream.viewers(), 1);
+}
+
+#[test]
 fn a_viewer_that_talks_too_much_is_cut() {
     let mut bench = Bench::new();
     let (key, mut far) = bench.viewer();

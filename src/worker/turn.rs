@@ -74,7 +74,8 @@ impl Worker {
         }
         let took = now.elapsed();
         self.period.turned(now, took, intake);
-        self.counts.turned(took, self.guests.len());
+        self.counts.turned(took);
+        self.counts.guests(self.guests.len());
     }
 
     fn accept(&mut self, now: Instant) {
@@ -125,7 +126,9 @@ impl Worker {
             (_, None) => (404, Response::text(version, 404)),
             (Method::Options, Some(_)) => (204, Response::allow(version, 204)),
             (Method::Other, Some(_)) => (405, Response::allow(version, 405)),
-            (Method::Head, Some(stream)) if self.streams[stream].is_online() => {
+            (Method::Head, Some(stream))
+                if self.streams[stream].is_online() && self.admission.has_room() =>
+            {
                 (200, Response::stream(version, 200))
             }
             (Method::Get, Some(stream))
