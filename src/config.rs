@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use address::{AddressError, HostPort, Listen, system_service};
 pub use problem::{Feature, Problem, ProblemKind};
-pub use remote::{Remote, RemoteError, RemoteKind};
+pub use remote::{Remote, RemoteError, RemoteKind, mask_passwords};
 
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 use problem::Problems;

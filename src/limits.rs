@@ -37,8 +37,9 @@ pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 pub const BUFFER_PACKETS_MAX: usize = 1_000_000;
 /// `maxconnections` and `fullconnections`: more than any machine has.
 pub const CONNECTIONS_MAX: usize = 1_000_000_000;
-/// A fixed turn period, `turn`.
-pub const TURN_FIXED_MILLISECONDS_MAX: usize = 1000;
+/// The longest fixed period of turns: a longer one saves nothing (a chunk of 64 KiB costs hardly
+/// more than its bytes), and a viewer takes no more than [`UNSENT_BYTES_MAX`] a turn when in need.
+pub const TURN_FIXED_MILLISECONDS_MAX: usize = 100;
 /// `mru`: the largest UDP datagram (RFC 768).
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// `cache` of a static resource: a leap year.
@@ -108,6 +109,9 @@ pub const TALK_BYTES_MAX: usize = 64 * 1024;
 pub const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for viewers to get the rest of their packet when we are told to stop.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Bytes that a viewer's socket holds unsent before it counts as full. Without it a paused viewer
+/// costs up to 4 MB of kernel memory, with it a twentieth, and a lag limit means what it says.
+pub const UNSENT_BYTES_MAX: u32 = 256 * 1024;
 /// Silence after which the kernel asks whether a viewer is still there.
 pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 /// Time between two such questions.
@@ -121,8 +125,9 @@ pub const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
 pub const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the viewers of a stream who take nothing are looked at.
 pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Looks at a paused viewer in which its window probes stay unanswered before it is gone.
-pub const STALL_UNANSWERED_CHECKS: u8 = 2;
+/// Window probes in a row that a paused viewer leaves unanswered before it is gone. One or two get
+/// lost with a path that is broken for a few seconds.
+pub const STALL_PROBES_MAX: u8 = 3;
 
 const _: () = assert!(TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
 const _: () = assert!(2 * STALL_CHECK_INTERVAL.as_millis() <= UNACKNOWLEDGED_TIMEOUT.as_millis());
@@ -141,6 +146,8 @@ pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
 pub const COMMAND_LINE_BYTES_MAX: usize = 1024;
 /// Lines of a command's standard error that reach the log in one second.
 pub const COMMAND_LINES_PER_SECOND_MAX: u32 = 20;
+/// Reads of 4 KiB for what a command said last: the pipe holds 64 KiB.
+pub const COMMAND_LAST_READS_MAX: usize = 16;
 /// Time for a command to end when asked, before it is killed.
 pub const COMMAND_END_TIMEOUT: Duration = Duration::from_millis(800);
 /// Stack of a thread that dials, plays a file or minds a command.

@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt::Display;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -22,12 +24,12 @@ fn main() -> ExitCode {
 fn check(serve: &Serve) -> ExitCode {
     let Some((name, parsed)) = load(serve) else { return ExitCode::FAILURE };
     for problem in parsed.errors.iter().chain(&parsed.warnings) {
-        eprintln!("{}", problem.display(&name));
+        complain(problem.display(&name));
     }
     if parsed.config.is_none() || parsed.warnings.iter().any(config::Problem::is_unknown_key) {
         return ExitCode::FAILURE;
     }
-    println!("{name}: ok");
+    say(&format!("{name}: ok\n"));
     ExitCode::SUCCESS
 }
 
@@ -35,7 +37,7 @@ fn serve_file(serve: &Serve) -> ExitCode {
     let Some((name, parsed)) = load(serve) else { return ExitCode::FAILURE };
     let Some(config) = parsed.config else {
         for problem in &parsed.errors {
-            eprintln!("restreamer: {}", problem.display(&name));
+            complain(format_args!("restreamer: {}", problem.display(&name)));
         }
         return ExitCode::FAILURE;
     };
@@ -45,7 +47,8 @@ fn serve_file(serve: &Serve) -> ExitCode {
 
 fn serve_demo(demo: &Demo) -> ExitCode {
     let addresses = [("--listen", &demo.listen), ("--side", &demo.side)].map(|(option, text)| {
-        text.parse::<Listen>().map_err(|error| eprintln!("restreamer: {option}: {error}"))
+        let parsed = text.parse::<Listen>();
+        parsed.map_err(|error| complain(format_args!("restreamer: {option}: {error}")))
     });
     let [Ok(listen), Ok(side)] = addresses else { return ExitCode::from(2) };
     let config = Config {
@@ -66,23 +69,36 @@ fn present(running: &Running) {
     else {
         return;
     };
-    println!("A test picture with a tone, looped in real time:\n");
-    println!("  http://{main}/demo.ts\n");
-    println!("Watch it, by one of");
-    println!("  ffplay http://{main}/demo.ts");
-    println!("  vlc http://{main}/demo.ts");
-    println!("  curl -sN http://{main}/demo.ts | head -c 1880000 > demo.ts\n");
-    println!("See what the node does:");
-    println!("  curl http://{side}/streams");
-    println!("  curl http://{side}/metrics\n");
-    println!("Ctrl-C ends it.");
+    say(&format!(
+        "A test picture with a tone, looped in real time:\n\n  \
+           http://{main}/demo.ts\n\n\
+         Watch it, by one of\n  \
+           ffplay http://{main}/demo.ts\n  \
+           vlc http://{main}/demo.ts\n  \
+           curl -sN http://{main}/demo.ts | head -c 1880000 > demo.ts\n\n\
+         See what the node does:\n  \
+           curl http://{side}/streams\n  \
+           curl http://{side}/metrics\n\n\
+         Ctrl-C ends it.\n"
+    ));
+}
+
+/// To standard output, which may be closed: that is no reason to fail.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// A line to standard error, likewise.
+fn complain(line: impl Display) {
+    let _closed = writeln!(std::io::stderr(), "{line}");
 }
 
 fn load(serve: &Serve) -> Option<(String, Parsed)> {
     match config::load(&serve.file) {
         Ok(parsed) => Some((serve.file.display().to_string(), parsed)),
         Err(error) => {
-            eprintln!("restreamer: {error}");
+            complain(format_args!("restreamer: {error}"));
             None
         }
     }
@@ -92,7 +108,7 @@ fn exit(outcome: Result<(), BootError>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("restreamer: {error}");
+            complain(format_args!("restreamer: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -59,11 +59,6 @@ impl Ring {
         (self.blocks.len() + usize::from(self.spare.is_some())) * BLOCK_BYTES
     }
 
-    /// Bytes that wait after the head for the rest of their packet.
-    pub fn held(&self) -> usize {
-        self.held
-    }
-
     /// The open block from the held bytes on: (those bytes and the room after them, how many are
     /// held). There is room for at least [`ROOM_BYTES_MIN`] bytes.
     pub fn room(&mut self) -> (&mut [u8], usize) {
@@ -97,8 +92,12 @@ impl Ring {
     /// answers how many slices were used.
     ///
     /// # Panics
-    /// When `from` is behind the tail, or `to` ahead of the head.
+    /// When there is something between them and `from` is behind the tail, or `to` ahead of the
+    /// head. Who wants nothing may stand where the ring has moved on from long ago.
     pub fn slices<'a>(&'a self, from: Position, to: Position, slices: &mut [IoSlice<'a>]) -> usize {
+        if from >= to {
+            return 0;
+        }
         assert!(from >= self.tail() && to <= self.head, "a read outside the ring");
         let first = self.blocks.partition_point(|block| block.start <= from).saturating_sub(1);
         let mut used = 0;

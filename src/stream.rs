@@ -12,6 +12,7 @@ pub mod fill;
 pub mod join;
 pub mod trunk;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,6 +24,7 @@ use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, STALL_CHECK_INTERVAL};
 use crate::metrics::stream::StreamGauges;
 use crate::metrics::{StreamCounts, StreamMetrics};
 use crate::ring::{LagLimit, Ring};
+use crate::upstream::Loss;
 use crate::viewer::{Departure, State};
 use admission::Admission;
 use failover::Failover;
@@ -48,6 +50,8 @@ pub struct Stream {
     counts: StreamCounts,
     /// Up to when the viewers' time is counted.
     counted: Instant,
+    /// When the first of the ending viewers has had its time.
+    ending: Option<Instant>,
     /// When to look at the viewers who take nothing.
     stall_check: Option<Instant>,
     /// When viewers were sent something last.
@@ -93,6 +97,7 @@ impl Stream {
             readable: false,
             counts: StreamCounts::default(),
             counted: now,
+            ending: None,
             stall_check: None,
             last_chunk: now,
         }
@@ -149,15 +154,21 @@ impl Stream {
         Turned { again, intake: to.since(from) }
     }
 
+    /// Its upstream cannot be watched: it is lost, as if it had broken.
+    pub fn lose_upstream(&mut self, why: io::Error, now: Instant) {
+        self.failover.give_up(&Loss::Broken(why), &mut self.ring, now);
+        self.end_viewers(now + ENDING_TIMEOUT, true);
+    }
+
     /// When the stream wants to be looked at, whatever happens.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        earlier(self.failover.deadline(now), self.stall_check)
+        earlier(earlier(self.failover.deadline(now), self.stall_check), self.ending)
     }
 
     /// Does what is due. Answers whether the stream needs a turn.
     pub fn on_deadline(&mut self, now: Instant) -> bool {
         // What the upstream's end brings goes to viewers in a turn, as everything does.
-        let mut turn = self.failover.is_silent(now);
+        let mut turn = self.failover.is_silent(now) || self.ending.is_some_and(|end| end <= now);
         if self.stall_check.is_some_and(|due| due <= now) {
             self.stall_check = None;
             self.check_stalled(now);
@@ -208,6 +219,7 @@ impl Stream {
             ..StreamGauges::default()
         };
         let mut waits = false;
+        self.ending = None;
         for (_, member) in &self.members {
             let position = match &member.viewer.state {
                 State::Live(_) => {
@@ -220,6 +232,7 @@ impl Stream {
                 }
                 State::Ending(state) => {
                     gauges.ending += 1;
+                    self.ending = earlier(self.ending, Some(state.deadline()));
                     state.position()
                 }
             };

@@ -157,6 +157,9 @@ impl Connection {
                 Ok(Moved::Bytes(n)) => self.talked += n.get(),
                 Ok(Moved::Blocked) => return Heard::Silence,
                 Ok(Moved::Ended) => return Heard::End,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Heard::Over(Departure::Left);
+                }
                 Err(_broken) => return Heard::Over(Departure::Vanished),
             }
             if self.talked > TALK_BYTES_MAX {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry};
-use slog::{Logger, error, info};
+use slog::{Logger, info};
 
 use crate::clock::earlier;
 use crate::config::TurnPeriod;
@@ -136,7 +136,7 @@ impl Worker {
                 self.on_event(event, now);
             }
             self.on_deadlines(now);
-            if self.has_work() {
+            if self.has_work(now) {
                 self.turn(now);
             }
             if self.is_done(now) {
@@ -147,15 +147,16 @@ impl Worker {
 
     /// How long the kernel may keep us waiting for an event; `None`: for ever.
     fn patience(&self, now: Instant) -> Option<Duration> {
-        if self.has_work() {
+        if self.has_work(now) {
             return Some(Duration::ZERO);
         }
         let next = earlier(self.deadlines.next(), self.guests.deadline());
+        let next = earlier(next, self.listeners.deadline());
         earlier(next, self.stopping).map(|deadline| deadline.saturating_duration_since(now))
     }
 
-    fn has_work(&self) -> bool {
-        !self.marked.is_empty() || self.guests.have_work() || self.listeners.have_work()
+    fn has_work(&self, now: Instant) -> bool {
+        !self.marked.is_empty() || self.guests.have_work() || self.listeners.have_work(now)
     }
 
     fn is_done(&self, now: Instant) -> bool {
@@ -193,7 +194,7 @@ impl Worker {
                 Command::Dialed { stream, result } => {
                     let connected = self.streams[stream].failover().dialed(*result, now);
                     if connected && self.stopping.is_none() {
-                        self.watch_upstream(stream);
+                        self.watch_upstream(stream, now);
                     }
                     self.reschedule(stream, now);
                 }
@@ -203,16 +204,15 @@ impl Worker {
     }
 
     /// Lets the kernel tell when the upstream has something, and looks for what it has already.
-    fn watch_upstream(&mut self, stream: usize) {
+    fn watch_upstream(&mut self, stream: usize, now: Instant) {
         let registry = self.poll.registry();
         let Some(fill) = self.streams[stream].failover().connected() else { return };
         let token = Token::Upstream(stream).into();
         let source = fill.source().as_raw_fd();
-        if let Err(why) = registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
-            error!(self.log, "an upstream cannot be watched: {why}";
-                "event" => "error", "error" => "watch");
+        match registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
+            Ok(()) => self.streams[stream].mark_readable(),
+            Err(why) => self.streams[stream].lose_upstream(why, now),
         }
-        self.streams[stream].mark_readable();
         self.mark(stream);
     }
 

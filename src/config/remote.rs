@@ -114,7 +114,8 @@ impl fmt::Debug for RemoteKind {
             Self::Unix(path) => f.debug_tuple("Unix").field(path).finish(),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Command { program, arguments } => {
-                let masked: Vec<String> = arguments.iter().map(|text| masked_text(text)).collect();
+                let masked: Vec<String> =
+                    arguments.iter().map(|text| mask_passwords(text)).collect();
                 let mut shown = f.debug_struct("Command");
                 shown.field("program", program).field("arguments", &masked).finish()
             }
@@ -283,7 +284,7 @@ fn command(text: &str, rest: &str) -> Result<Remote, RemoteError> {
     let arguments = encoded
         .map(|argument| String::from_utf8(decode(argument)?).map_err(|_| RemoteError::NotUtf8));
     let arguments = arguments.collect::<Result<Vec<String>, _>>()?;
-    let masked: Vec<String> = arguments.iter().map(|argument| masked_text(argument)).collect();
+    let masked: Vec<String> = arguments.iter().map(|argument| mask_passwords(argument)).collect();
     let label = if masked == arguments {
         text.to_owned()
     } else {
@@ -313,7 +314,7 @@ fn program(name: &str) -> Result<PathBuf, RemoteError> {
 }
 
 /// Replaces the passwords of all URLs in a text: commands are often given an address with one.
-fn masked_text(text: &str) -> String {
+pub fn mask_passwords(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {

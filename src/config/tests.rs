@@ -263,7 +263,7 @@ fn numbers_within_their_bounds() {
         "\"maxconnections\": 1000000000",
         "\"fullconnections\": 1000000000",
         "\"turn\": 1",
-        "\"turn\": 1000",
+        "\"turn\": 100",
         "\"heartbeatinterval\": 0",
     ];
     for members in good {
@@ -282,8 +282,8 @@ fn numbers_within_their_bounds() {
         ("outputbuffer", "-400", &buffer),
         ("maxconnections", "-1", &connections),
         ("fullconnections", "1000000001", &connections),
-        ("turn", "0", "is not within 1 and 1000"),
-        ("turn", "1001", "is not within 1 and 1000"),
+        ("turn", "0", "is not within 1 and 100"),
+        ("turn", "101", "is not within 1 and 100"),
     ];
     for (key, value, said) in bad {
         let said = format!("line 2: {key}: {value} {said}");
@@ -559,7 +559,7 @@ fn every_error_of_a_file_is_found() {
         errors(text),
         "line 2: listen: expected a string, found a number
 line 3: timeout: -1 seconds is neither 0 nor within 0.001 and 86400
-line 4: turn: 0 is not within 1 and 1000
+line 4: turn: 0 is not within 1 and 100
 line 6: resources[0].remotes[1]: expected a string, found a number
 line 6: resources[0].serve: must begin with / and have no control characters
 line 6: resources[0].remote: tcp needs a port

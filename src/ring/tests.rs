@@ -41,10 +41,10 @@ fn a_packet_is_in_the_ring_once_it_is_whole() {
         feed(&mut ring, std::slice::from_ref(byte));
     }
     assert_eq!(ring.head(), Position::START.advanced(376));
-    assert_eq!(ring.held(), 24);
+    assert_eq!(ring.room().1, 24);
     assert_eq!(read(&ring, ring.tail(), ring.head()), bytes[..376]);
     ring.commit(0, 0);
-    assert_eq!(ring.held(), 0, "what an upstream did not finish is forgotten");
+    assert_eq!(ring.room().1, 0, "what an upstream did not finish is forgotten");
 }
 
 #[test]
@@ -79,6 +79,15 @@ fn the_rest_of_a_packet() {
     feed(&mut ring, &bytes);
     assert!(ring.rest_of_packet(Position::START.advanced(188)).is_empty());
     assert_eq!(ring.rest_of_packet(Position::START.advanced(200)), bytes[200..376]);
+}
+
+#[test]
+fn who_wants_nothing_may_stand_behind_the_tail() {
+    let mut ring = Ring::new();
+    feed(&mut ring, &pattern(4 * BLOCK_BYTES));
+    ring.evict(0);
+    assert!(Position::START < ring.tail());
+    assert!(read(&ring, Position::START, Position::START).is_empty());
 }
 
 #[test]

@@ -59,7 +59,16 @@ impl Rates {
 
 /// What has passed through each stream since the start.
 pub fn sample(streams: &[Shown]) -> Vec<Passed> {
-    let received = |shown: &Shown| shown.upstreams.iter().map(|(_, m)| m.bytes_received()).sum();
+    // One that is listed twice has one count.
+    let is_first = |shown: &Shown, number: usize| {
+        shown.upstreams.iter().position(|(url, _)| *url == shown.upstreams[number].0)
+            == Some(number)
+    };
+    let received = |shown: &Shown| {
+        let numbered = shown.upstreams.iter().enumerate();
+        let once = numbered.filter(|&(number, _)| is_first(shown, number));
+        once.map(|(_, (_, metrics))| metrics.bytes_received()).sum()
+    };
     streams
         .iter()
         .map(|shown| Passed { received: received(shown), sent: shown.metrics.bytes_sent() })

@@ -133,7 +133,7 @@ impl Failover {
         match fill.fill(ring, now, &mut self.counts) {
             Ok(filled) => filled,
             Err(loss) => {
-                self.lose(&loss, ring, now);
+                self.give_up(&loss, ring, now);
                 Filled::Ended
             }
         }
@@ -150,7 +150,7 @@ impl Failover {
         let silent = self.is_silent(now);
         if silent {
             let patience = self.read_timeout.unwrap_or_default();
-            self.lose(&Loss::Silent(patience), ring, now);
+            self.give_up(&Loss::Silent(patience), ring, now);
         }
         silent
     }
@@ -171,7 +171,8 @@ impl Failover {
         }
     }
 
-    fn lose(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
+    /// Lets go of the connected upstream; the next attempt is due when the schedule says.
+    pub fn give_up(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
         let Link::Connected { upstream: number, fill } = &mut self.link else { return };
         let number = *number;
         fill.finish(ring, &mut self.counts);

@@ -56,7 +56,8 @@ impl Stream {
         self.metrics.joined();
     }
 
-    /// Takes note of what a viewer's socket reports. Answers whether the stream needs a turn.
+    /// Takes note of what a viewer's socket reports. Answers whether the stream needs a turn: to
+    /// send, or to tell who is left.
     pub fn on_viewer(&mut self, key: ViewerKey, ready: Readiness, now: Instant) -> bool {
         let Some(member) = self.members.get_mut(key.index) else { return false };
         if member.generation != key.generation {
@@ -65,8 +66,7 @@ impl Stream {
         if ready.closed {
             let why = Departure::of(&member.viewer.connection.socket);
             self.remove(key.index, why, now);
-            self.publish(now);
-            return false;
+            return true;
         }
         let connection = &mut member.viewer.connection;
         match if ready.readable { connection.listen() } else { Heard::Silence } {
@@ -77,8 +77,7 @@ impl Stream {
             }
             Heard::Over(why) => {
                 self.remove(key.index, why, now);
-                self.publish(now);
-                return false;
+                return true;
             }
         }
         let member = &mut self.members[key.index];

@@ -16,8 +16,10 @@ use slog::{Logger, error, info, warn};
 
 use super::error::DialError;
 use super::{Dialed, Framing};
+use crate::config::mask_passwords;
 use crate::limits::{
-    COMMAND_END_TIMEOUT, COMMAND_LINE_BYTES_MAX, COMMAND_LINES_PER_SECOND_MAX, UPSTREAM_PIPE_BYTES,
+    COMMAND_END_TIMEOUT, COMMAND_LAST_READS_MAX, COMMAND_LINE_BYTES_MAX,
+    COMMAND_LINES_PER_SECOND_MAX, UPSTREAM_PIPE_BYTES,
 };
 
 /// Held by whoever uses the command's output: when it is dropped, the command is ended.
@@ -98,7 +100,8 @@ impl Minder {
             error!(log, "the command cannot be waited for: {error}";
                 "event" => "error", "error" => "wait");
         }
-        self.hear(&mut lines, log);
+        // What it said last is still in the pipe; those it left behind may say more for ever.
+        let _ended = (0..COMMAND_LAST_READS_MAX).any(|_| self.hear(&mut lines, log));
         lines.finish(|line| say(log, line));
         match self.running.reap() {
             Ok(status) => tell(status, asked.is_some(), log),
@@ -107,17 +110,16 @@ impl Minder {
         }
     }
 
-    /// Reads the standard error as far as there is any; answers whether it has ended.
+    /// Reads some of the standard error; answers whether it has ended.
     fn hear(&self, lines: &mut Lines, log: &Logger) -> bool {
         let mut buffer = [0; 4096];
-        loop {
-            match file::read(self.errors.as_fd(), &mut buffer) {
-                Ok(Moved::Bytes(n)) => {
-                    lines.feed(&buffer[..n.get()], Instant::now(), |line| say(log, line));
-                }
-                Ok(Moved::Blocked) => return false,
-                Ok(Moved::Ended) | Err(_) => return true,
+        match file::read(self.errors.as_fd(), &mut buffer) {
+            Ok(Moved::Bytes(n)) => {
+                lines.feed(&buffer[..n.get()], Instant::now(), |line| say(log, line));
+                false
             }
+            Ok(Moved::Blocked) => false,
+            Ok(Moved::Ended) | Err(_) => true,
         }
     }
 }
@@ -130,8 +132,9 @@ fn tell(status: ExitStatus, asked: bool, log: &Logger) {
     }
 }
 
+/// A command that prints the address it was given prints the password in it.
 fn say(log: &Logger, line: &str) {
-    info!(log, "{line}"; "event" => "stderr");
+    info!(log, "{}", mask_passwords(line); "event" => "stderr");
 }
 
 /// Cuts a command's standard error into lines, as many and as long as the log can bear.

@@ -74,7 +74,7 @@ impl Dialer {
         match remote.kind() {
             RemoteKind::Http(url) => deliver(http::dial(url, deadline)),
             RemoteKind::Tcp(at) => deliver(connect_tcp(&at.host, at.port, deadline)),
-            RemoteKind::Unix(path) => deliver(file::connect_unix(path)),
+            RemoteKind::Unix(path) => deliver(file::connect_unix(path, deadline)),
             RemoteKind::File(path) => match file::open(path) {
                 Ok(file::Opened::Ready(dialed)) => deliver(Ok(dialed)),
                 Ok(file::Opened::ToPlay(dialed, source, sink)) => {

@@ -1,16 +1,17 @@
 //! Files, devices, FIFOs and sockets in the file system. Blocks.
 
 use std::fs::{self, File};
-use std::io::PipeWriter;
+use std::io::{self, PipeWriter};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 
-use restreamer_sys::{file, pipe};
+use restreamer_sys::{file, pipe, socket};
 
 use super::Dialed;
 use super::error::DialError;
+use crate::clock::remaining;
 use crate::limits::UPSTREAM_PIPE_BYTES;
 
 /// What a path leads to.
@@ -25,11 +26,12 @@ pub enum Opened {
 /// Opens a FIFO, device or regular file.
 pub fn open(path: &Path) -> Result<Opened, DialError> {
     let kind = fs::metadata(path).map_err(DialError::Open)?.file_type();
-    if kind.is_fifo() || kind.is_char_device() {
+    if kind.is_fifo() {
         let source = file::open_fifo(path).map_err(DialError::Open)?;
-        if kind.is_fifo() {
-            pipe::grow(source.as_fd(), UPSTREAM_PIPE_BYTES).map_err(DialError::Open)?;
-        }
+        pipe::grow(source.as_fd(), UPSTREAM_PIPE_BYTES).map_err(DialError::Open)?;
+        Ok(Opened::Ready(Dialed::raw(source)))
+    } else if kind.is_char_device() {
+        let source = file::open_device(path).map_err(DialError::Open)?;
         Ok(Opened::Ready(Dialed::raw(source)))
     } else if kind.is_file() {
         let source = File::open(path).map_err(DialError::Open)?;
@@ -41,16 +43,20 @@ pub fn open(path: &Path) -> Result<Opened, DialError> {
 }
 
 /// A pipe for a player: what the worker reads, and where the player writes (and waits).
-pub fn playing() -> std::io::Result<(Dialed, PipeWriter)> {
-    let (reader, writer) = std::io::pipe()?;
+pub fn playing() -> io::Result<(Dialed, PipeWriter)> {
+    let (reader, writer) = io::pipe()?;
     file::set_nonblocking(reader.as_fd())?;
     pipe::grow(reader.as_fd(), UPSTREAM_PIPE_BYTES)?;
     Ok((Dialed::raw(reader), writer))
 }
 
 /// Connects to a stream socket.
-pub fn connect_unix(path: &Path) -> Result<Dialed, DialError> {
-    let socket = UnixStream::connect(path).map_err(DialError::Connect)?;
-    socket.set_nonblocking(true).map_err(DialError::Connect)?;
+pub fn connect_unix(path: &Path, deadline: Option<Instant>) -> Result<Dialed, DialError> {
+    let patience = remaining(deadline, Instant::now());
+    let socket = socket::connect_unix(path, patience).map_err(|error| match error.kind() {
+        io::ErrorKind::TimedOut => DialError::TimedOut,
+        _ => DialError::Connect(error),
+    })?;
+    file::set_nonblocking(socket.as_fd()).map_err(DialError::Connect)?;
     Ok(Dialed::raw(socket))
 }

@@ -57,9 +57,4 @@ impl Asking {
     pub fn give_up(self) -> Connection {
         self.connection
     }
-
-    /// The connection.
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
 }

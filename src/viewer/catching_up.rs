@@ -23,19 +23,19 @@ pub struct CatchingUp {
     pub stall: Stall,
 }
 
-#[derive(Debug)]
-enum First {
-    Nothing,
-    /// The response head, of no stream.
-    Head {
-        bytes: Vec<u8>,
-        sent: usize,
-    },
-    /// The rest of the packet that the viewer stood in when it was skipped.
-    Rest {
-        bytes: Vec<u8>,
-        sent: usize,
-    },
+/// What goes out before the bytes of the ring.
+#[derive(Debug, Default)]
+struct First {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// The rest of a packet, and not the response head: it counts.
+    of_stream: bool,
+}
+
+impl First {
+    fn left(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
 }
 
 /// How far a viewer came.
@@ -52,12 +52,14 @@ pub enum Came {
 impl CatchingUp {
     /// Gets the response head, then the stream from `position` on.
     pub fn joining(head: Vec<u8>, position: Position) -> CatchingUp {
-        CatchingUp { first: First::Head { bytes: head, sent: 0 }, ..CatchingUp::at(position) }
+        let first = First { bytes: head, ..First::default() };
+        CatchingUp { first, ..CatchingUp::at(position) }
     }
 
     /// Gets the stream from `position` on.
     pub fn at(position: Position) -> CatchingUp {
-        CatchingUp { first: First::Nothing, position, blocked: false, stall: Stall::default() }
+        let first = First::default();
+        CatchingUp { first, position, blocked: false, stall: Stall::default() }
     }
 
     /// The next byte of the ring that it gets.
@@ -131,17 +133,15 @@ impl CatchingUp {
     pub fn keep_rest(&mut self, ring: &Ring) {
         if self.position.into_packet() != 0 {
             // What goes out first was sent long before the middle of a packet was reached.
-            assert!(matches!(self.first, First::Nothing), "two packets begun at once");
-            self.first = First::Rest { bytes: ring.rest_of_packet(self.position), sent: 0 };
+            assert!(self.first.left().is_empty(), "two packets begun at once");
+            let bytes = ring.rest_of_packet(self.position);
+            self.first = First { bytes, sent: 0, of_stream: true };
             self.position = self.next_stop();
         }
     }
 
     fn offer<'a>(&'a self, ring: &'a Ring, to: Position, slices: &mut [IoSlice<'a>]) -> usize {
-        let first = match &self.first {
-            First::Nothing => &[],
-            First::Head { bytes, sent } | First::Rest { bytes, sent } => &bytes[*sent..],
-        };
+        let first = self.first.left();
         let before = usize::from(!first.is_empty());
         if before == 1 {
             slices[0] = IoSlice::new(first);
@@ -150,23 +150,17 @@ impl CatchingUp {
     }
 
     fn take(&mut self, mut bytes: usize, counts: &mut StreamCounts) {
-        match &mut self.first {
-            First::Nothing => {}
-            First::Head { bytes: head, sent } => {
-                let part = bytes.min(head.len() - *sent);
-                (*sent, bytes) = (*sent + part, bytes - part);
-                if *sent == head.len() {
-                    self.first = First::Nothing;
-                }
-            }
-            First::Rest { bytes: rest, sent } => {
-                let part = bytes.min(rest.len() - *sent);
-                (*sent, bytes) = (*sent + part, bytes - part);
+        let part = bytes.min(self.first.left().len());
+        if part > 0 {
+            self.first.sent += part;
+            bytes -= part;
+            let done = self.first.left().is_empty();
+            if self.first.of_stream {
                 counts.catching_up_bytes += part as u64;
-                if *sent == rest.len() {
-                    counts.packets_sent += 1;
-                    self.first = First::Nothing;
-                }
+                counts.packets_sent += u64::from(done);
+            }
+            if done {
+                self.first = First::default();
             }
         }
         let reached = self.position.advanced(bytes);

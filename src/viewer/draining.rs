@@ -25,11 +25,6 @@ impl Draining {
         Draining { connection, answer, sent: 0, finished: false }
     }
 
-    /// The connection.
-    pub fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     /// Goes on as far as possible; `None` when the connection is over.
     pub fn advance(mut self) -> Option<Draining> {
         while self.sent < self.answer.len() {

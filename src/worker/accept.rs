@@ -58,8 +58,13 @@ impl Listeners {
     }
 
     /// Whether connections may be waiting and may be taken.
-    pub fn have_work(&self) -> bool {
-        self.marked.contains(&true)
+    pub fn have_work(&self, now: Instant) -> bool {
+        self.marked.contains(&true) && self.rest.is_none_or(|rest| rest <= now)
+    }
+
+    /// When those that are waiting may be taken, if not now.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.rest.filter(|_| self.marked.contains(&true))
     }
 
     /// Stops listening.
@@ -74,6 +79,7 @@ impl Listeners {
         if self.rest.is_some_and(|rest| now < rest) {
             return accepted;
         }
+        self.rest = None;
         for (socket, marked) in self.sockets.iter().zip(&mut self.marked) {
             while *marked && accepted.connections.len() < ACCEPTS_PER_TURN_MAX {
                 match accept_one(socket) {

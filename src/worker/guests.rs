@@ -43,15 +43,16 @@ enum Guest {
 }
 
 impl Guests {
-    /// The key that the next guest will have.
-    pub fn next_key(&self) -> ViewerKey {
+    /// Makes room if there is none; answers the key that the next guest will have.
+    pub fn reserve(&mut self) -> ViewerKey {
+        while self.places.len() >= GUESTS_MAX && self.turn_out_eldest() {}
         ViewerKey { index: self.places.vacant_key(), generation: self.generation }
     }
 
-    /// Takes in a connection; it is looked at in this turn. Makes room if there is none.
-    pub fn enter(&mut self, connection: Connection, now: Instant) {
-        while self.places.len() >= GUESTS_MAX && self.turn_out_eldest() {}
-        let key = self.next_key();
+    /// Takes in a connection that is registered under the key just [reserved](Guests::reserve); it
+    /// is looked at in this turn.
+    pub fn enter(&mut self, key: ViewerKey, connection: Connection, now: Instant) {
+        assert_eq!(key.index, self.places.vacant_key(), "reserved, and nothing has changed since");
         let guest = Some(Guest::Asking(Asking::new(connection)));
         self.places.insert(Place { generation: key.generation, marked: false, guest });
         self.generation = (self.generation + 1) & ViewerKey::GENERATION_MASK;
@@ -140,7 +141,6 @@ impl Guests {
     pub fn dismiss(&mut self) {
         self.places.retain(|_, place| matches!(place.guest, Some(Guest::Draining(_))));
         self.asking.clear();
-        self.marked.clear();
     }
 
     fn take(&mut self, key: ViewerKey) -> Option<Guest> {
@@ -173,3 +173,6 @@ impl Guests {
 fn due(queue: &mut VecDeque<(Instant, ViewerKey)>, now: Instant) -> Option<ViewerKey> {
     queue.pop_front_if(|(deadline, _)| *deadline <= now).map(|(_, key)| key)
 }
+
+#[cfg(test)]
+mod tests;

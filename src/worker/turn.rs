@@ -1,7 +1,9 @@
 //! The turn: everything a worker does for its guests and viewers, and how often.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use restreamer_sys::socket::{limit_unsent, prepare};
 use slog::error;
 
 use super::token::Token;
@@ -11,6 +13,7 @@ use crate::http::request::{Method, Request};
 use crate::http::response::Response;
 use crate::limits::{
     INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, PERIOD_MAX, PERIOD_MIN,
+    UNSENT_BYTES_MAX,
 };
 use crate::upstream::tcp::LIVENESS;
 use crate::viewer::Connection;
@@ -35,13 +38,14 @@ impl Period {
         self.due
     }
 
-    /// Takes note of a turn: when it began, what it took, the most that one upstream brought.
-    pub fn turned(&mut self, began: Instant, took: Duration, intake: usize) {
+    /// Takes note of a turn: when it began, what it took, the most that one upstream brought, and
+    /// whether it left something undone because somebody's share was used up.
+    pub fn turned(&mut self, began: Instant, took: Duration, intake: usize, undone: bool) {
         self.length = match self.mode {
             TurnPeriod::Adaptive => adapted(self.length, took, intake),
             TurnPeriod::Fixed(length) => length,
         };
-        self.due = began + self.length;
+        self.due = began + if undone { PERIOD_HURRY_MIN } else { self.length };
     }
 }
 
@@ -62,18 +66,19 @@ impl Worker {
     pub(super) fn turn(&mut self, now: Instant) {
         self.accept(now);
         self.serve_guests(now);
-        let mut intake = 0;
+        let (mut intake, mut undone) = (0, false);
         for stream in std::mem::take(&mut self.marked) {
             self.is_marked[stream] = false;
             let turned = self.streams[stream].turn(&mut self.trunk, now);
             intake = intake.max(turned.intake);
             if turned.again {
+                undone = true;
                 self.mark(stream);
             }
             self.reschedule(stream, now);
         }
         let took = now.elapsed();
-        self.period.turned(now, took, intake);
+        self.period.turned(now, took, intake, undone);
         self.counts.turned(took);
         self.counts.guests(self.guests.len());
     }
@@ -89,9 +94,9 @@ impl Worker {
                 "event" => "error", "error" => "accept");
         }
         for (socket, peer) in accepted.connections {
-            let token = Token::Guest(self.guests.next_key());
-            match watch(self.poll.registry(), &socket, token) {
-                Ok(()) => self.guests.enter(Connection::new(socket, peer, now), now),
+            let key = self.guests.reserve();
+            match watch(self.poll.registry(), &socket, Token::Guest(key)) {
+                Ok(()) => self.guests.enter(key, Connection::new(socket, peer, now), now),
                 Err(_out_of_watches) => self.counts.accept_error(),
             }
         }
@@ -148,7 +153,8 @@ impl Worker {
     fn join(&mut self, connection: Connection, stream: usize, head: Vec<u8>, now: Instant) {
         let token = Token::Viewer(stream, self.streams[stream].next_key());
         let socket = &connection.socket;
-        let ready = restreamer_sys::socket::prepare(std::os::fd::AsFd::as_fd(socket), LIVENESS)
+        let ready = prepare(socket.as_fd(), LIVENESS)
+            .and_then(|()| limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX))
             .and_then(|()| rename(self.poll.registry(), socket, token));
         match ready {
             Ok(()) => {
@@ -188,7 +194,9 @@ mod tests {
     fn a_fixed_period_is_fixed() {
         let now = Instant::now();
         let mut period = Period::new(TurnPeriod::Fixed(MS(20)), now);
-        period.turned(now, MS(100), usize::MAX);
+        period.turned(now, MS(100), usize::MAX, false);
         assert_eq!(period.due(), now + MS(20));
+        period.turned(now, MS(100), 0, true);
+        assert_eq!(period.due(), now + PERIOD_HURRY_MIN, "shares are a turn's, not a period's");
     }
 }

@@ -13,7 +13,7 @@ use crate::moved::{Moved, uninterrupted};
 /// Reads what is there into `buffer`, which must not be empty (0 bytes read means the end).
 pub fn read(from: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Moved> {
     assert!(!buffer.is_empty(), "a read into nothing looks like the end");
-    Moved::from_answer(uninterrupted(|| nix::unistd::read(from, buffer)))
+    Moved::from_read(uninterrupted(|| nix::unistd::read(from, buffer)))
 }
 
 /// Writes the slices in order, as one call (writev(2)).
@@ -29,6 +29,12 @@ pub fn open_fifo(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = OpenOptions::new().read(true).write(true).custom_flags(flags.bits()).open(path)?;
     Ok(file.into())
+}
+
+/// Opens a device for reading, without blocking. Tuners refuse to be opened for writing as well.
+pub fn open_device(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    Ok(OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?.into())
 }
 
 /// Makes reads and writes of a descriptor answer [`Moved::Blocked`] instead of waiting.

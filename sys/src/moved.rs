@@ -12,7 +12,8 @@ pub enum Moved {
     Bytes(NonZeroUsize),
     /// Nothing can be moved now; readiness will be reported (`EAGAIN`).
     Blocked,
-    /// Nothing will ever be moved again: end of input, or the peer is gone (`EPIPE`, `ECONNRESET`).
+    /// Nothing will ever be moved again: the end of what is read, or the peer of what is written to
+    /// is gone (`EPIPE`, `ECONNRESET`).
     Ended,
 }
 
@@ -25,7 +26,15 @@ impl Moved {
         }
     }
 
-    /// Reads an answer in which 0 means the end, as of `read`.
+    /// The answer of a read: 0 is the end; that the peer has reset the connection is an error.
+    pub(crate) fn from_read(answer: nix::Result<usize>) -> io::Result<Moved> {
+        match answer {
+            Err(errno @ Errno::ECONNRESET) => Err(errno.into()),
+            answer => Moved::from_answer(answer),
+        }
+    }
+
+    /// The answer of whatever moves bytes on: a peer that is gone is ordinary.
     pub(crate) fn from_answer(answer: nix::Result<usize>) -> io::Result<Moved> {
         match answer {
             Ok(n) => Ok(NonZeroUsize::new(n).map_or(Moved::Ended, Moved::Bytes)),

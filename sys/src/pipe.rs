@@ -40,7 +40,8 @@ impl Pipe {
     }
 
     /// Gives up the pair as (reader, writer).
-    pub fn into_ends(self) -> (OwnedFd, OwnedFd) {
+    #[cfg(test)]
+    pub(crate) fn into_ends(self) -> (OwnedFd, OwnedFd) {
         (self.reader, self.writer)
     }
 }

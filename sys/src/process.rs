@@ -6,8 +6,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
+
+use crate::moved::uninterrupted;
 
 /// A running command, leader of a process group of its own, with its output as pipes.
 ///
@@ -28,21 +31,29 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
         let us = nix::unistd::getpid();
-        // SAFETY: between fork and exec only prctl(2) and getppid(2) are called, and an error is
-        // made from a number: all of it async-signal-safe, nothing allocates or takes a lock.
+        // SAFETY: between fork and exec only sigprocmask(2), prctl(2) and getppid(2) are called,
+        // and an error is made from a number: all async-signal-safe, nothing allocates or locks.
         unsafe {
             command.pre_exec(move || {
+                // What we block, because one thread reads it, is to reach the command.
+                SigSet::empty().thread_set_mask()?;
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 // We may have died before the line above: then nobody would send the signal.
                 if nix::unistd::getppid() == us { Ok(()) } else { Err(Errno::ESRCH.into()) }
             });
         }
         let mut child = command.spawn()?;
-        let group = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
-        let exit = pidfd(group)?;
         let pipes = child.stdout.take().zip(child.stderr.take());
-        let (output, errors) = pipes.ok_or_else(|| io::Error::other("no pipes to the command"))?;
-        Ok((Running { child, group, exit }, output, errors))
+        let (output, errors) = pipes.expect("both were asked for");
+        let group = Pid::from_raw(i32::try_from(child.id()).expect("a process's number"));
+        match pidfd(group) {
+            Ok(exit) => Ok((Running { child, group, exit }, output, errors)),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error)
+            }
+        }
     }
 
     /// Readable once the command has exited.
@@ -59,7 +70,11 @@ impl Running {
     pub fn reap(mut self) -> io::Result<ExitStatus> {
         // The group's number cannot belong to another before the command is reaped.
         self.signal(Signal::SIGKILL);
-        self.child.wait()
+        let status = self.child.wait()?;
+        // As the first process of a container we inherit those that the command has left behind.
+        let rest = Pid::from_raw(-self.group.as_raw());
+        while uninterrupted(|| waitpid(rest, None)).is_ok() {}
+        Ok(status)
     }
 
     fn signal(&self, signal: Signal) {
@@ -124,6 +139,22 @@ mod tests {
         running.reap().unwrap();
         // Its grandchild held the pipe open: the end of the pipe is the end of the last of them.
         assert_eq!(output.read(&mut line[length..]).unwrap(), 0);
+    }
+
+    #[test]
+    fn blocked_signals_reach_the_command() {
+        let asked = std::thread::spawn(|| {
+            let _blocked = crate::signal::Signals::block().unwrap();
+            // No shell: those unblock signals by themselves.
+            let mut command = Command::new("sleep");
+            command.arg("1000");
+            let (running, _output, _errors) = Running::start(command).unwrap();
+            running.ask_to_end();
+            readable([running.exit()], None).unwrap();
+            running.reap().unwrap()
+        });
+        let status = asked.join().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGTERM));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! TCP sockets: listening, and the options that a viewer's connection gets.
 
 use std::io;
+use std::mem::size_of;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, getsockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockopt,
     listen as start_listening, setsockopt, socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 
 /// How long a connection may be silent, and how soon a vanished peer is noticed.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +41,41 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     start_listening(&fd, Backlog::new(backlog)?)?;
     Ok(TcpListener::from(fd))
+}
+
+/// Keeps a socket full from `bytes` of unsent bytes on (`TCP_NOTSENT_LOWAT`, tcp(7)): what the peer
+/// does not take waits with us, where it can be skipped, and not in kernel memory.
+pub fn limit_unsent(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<u32>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads the four bytes of `bytes`, which is alive; the descriptor is open
+    // for as long as `socket` is borrowed.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const bytes).cast(),
+            length,
+        )
+    };
+    nix::errno::Errno::result(answer)?;
+    Ok(())
+}
+
+/// Connects to a unix stream socket, before `timeout` has passed (`None`: whenever it is taken).
+pub fn connect_unix(path: &Path, timeout: Option<Duration>) -> io::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    if let Some(timeout) = timeout {
+        // Connecting waits as long as sending may wait (`unix_stream_connect` in the kernel).
+        // 0 would be for ever.
+        let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX).max(1);
+        setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(millis))?;
+    }
+    match nix::sys::socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
+        Ok(()) => Ok(fd),
+        Err(nix::errno::Errno::EAGAIN) => Err(io::ErrorKind::TimedOut.into()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Sends small writes at once (`TCP_NODELAY`) and notices a vanished peer (tcp(7)).
@@ -119,6 +157,41 @@ mod tests {
         assert_eq!(getsockopt(&near, sockopt::TcpKeepIdle).unwrap(), 10);
         set_user_timeout(near.as_fd(), None).unwrap();
         assert_eq!(user_timeout(near.as_fd()).unwrap(), None);
+    }
+
+    #[test]
+    fn unsent_bytes_are_bounded() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let fill = |limit: Option<u32>| {
+            let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            near.set_nonblocking(true).unwrap();
+            if let Some(limit) = limit {
+                limit_unsent(near.as_fd(), limit).unwrap();
+            }
+            let mut sent = 0;
+            while let Ok(n) = near.write(&[0; 4096]) {
+                sent += n;
+            }
+            sent
+        };
+        let (free, bounded) = (fill(None), fill(Some(65_536)));
+        assert!(bounded < free, "{bounded} of {free}");
+    }
+
+    #[test]
+    fn a_unix_socket_with_a_full_backlog_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        bind(fd.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+        start_listening(&fd, Backlog::new(0).unwrap()).unwrap();
+        let soon = Some(Duration::from_millis(20));
+        let first = connect_unix(&path, soon).unwrap();
+        let second = connect_unix(&path, soon).unwrap_err();
+        assert_eq!(second.kind(), io::ErrorKind::TimedOut);
+        drop(first);
+        let nobody = connect_unix(&dir.path().join("nobody"), None).unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::time::Duration;
 
 /// The part of `struct tcp_info` that tells a paused peer from a vanished one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,8 +11,6 @@ pub struct TcpInfo {
     pub unacknowledged: u32,
     /// Window or keepalive probes sent since the peer was last heard of.
     pub probes: u8,
-    /// Time since the last acknowledgement.
-    pub last_heard: Duration,
 }
 
 /// Asks the kernel about a TCP socket.
@@ -37,11 +34,7 @@ pub fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     // SAFETY: every field of the struct is an integer, for which the zeroes that an older kernel
     // leaves unwritten are valid values.
     let info = unsafe { info.assume_init() };
-    Ok(TcpInfo {
-        unacknowledged: info.tcpi_unacked,
-        probes: info.tcpi_probes,
-        last_heard: Duration::from_millis(info.tcpi_last_ack_recv.into()),
-    })
+    Ok(TcpInfo { unacknowledged: info.tcpi_unacked, probes: info.tcpi_probes })
 }
 
 #[cfg(test)]
@@ -49,6 +42,7 @@ mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
+    use std::time::Duration;
 
     use super::*;
 

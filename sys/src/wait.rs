@@ -19,7 +19,8 @@ pub fn readable<const N: usize>(
 }
 
 /// Waits until one of `fds` can be written or has ended; answers which can.
-pub fn writable<const N: usize>(
+#[cfg(test)]
+pub(crate) fn writable<const N: usize>(
     fds: [BorrowedFd<'_>; N],
     timeout: Option<Duration>,
 ) -> io::Result<[bool; N]> {
