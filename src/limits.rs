@@ -214,3 +214,14 @@ const _: () = assert!(PACE_GAP_BYTES_MAX + PLAYER_READ_BYTES < PACE_AHEAD_BYTES_
 
 /// Bytes of a file without a single packet after which the player gives up.
 pub const PLAYER_BARREN_BYTES_MAX: usize = 4 << 20;
+
+/// Datagrams of RTP that may come before one that is missing.
+pub const RTP_WINDOW_DATAGRAMS: usize = 64;
+/// How long a missing datagram of RTP is waited for.
+pub const RTP_HOLD: Duration = Duration::from_millis(100);
+/// A step in the numbers of RTP beyond which the sender has begun anew.
+pub const RTP_JUMP_DATAGRAMS: u16 = 3000;
+/// Datagrams read with one call.
+pub const DATAGRAMS_PER_CALL: usize = 16;
+
+const _: () = assert!(RTP_WINDOW_DATAGRAMS < RTP_JUMP_DATAGRAMS as usize);

@@ -12,6 +12,7 @@ pub mod file;
 pub mod framing;
 pub mod http;
 pub mod player;
+pub mod rtp;
 pub mod schedule;
 pub mod tcp;
 
