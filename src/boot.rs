@@ -17,7 +17,7 @@ use slog::{Logger, crit, info, o, warn};
 
 use crate::config::{Config, StreamConfig};
 use crate::http::route::Routes;
-use crate::limits::{DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT};
+use crate::limits::{DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, PACKET_BYTES};
 use crate::log::{self, LogHandle, Target};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::side::rates::Rates;
@@ -103,7 +103,7 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     let now = Instant::now();
     let admission = Arc::new(Admission::new(config.max_connections));
     let (streams, shown) = streams(config, &metrics, &admission, &root, now);
-    let dialer = Dialer::new(config.timeout);
+    let dialer = Dialer::new(config.timeout, config.input_buffer_packets * PACKET_BYTES);
     let parts = worker::Parts {
         number: 0,
         routes: Routes::new(
@@ -208,7 +208,9 @@ fn streams(
         };
         let upstreams = stream.remotes.iter().zip(&shown.upstreams);
         let upstreams: Vec<_> = upstreams
-            .map(|(remote, (_, metrics))| Upstream::new(remote.clone(), metrics.clone(), &log))
+            .map(|(remote, (_, metrics))| {
+                Upstream::new(remote.clone(), stream.reception.clone(), metrics.clone(), &log)
+            })
             .collect();
         let schedule =
             Schedule::new(upstreams.len(), config.reconnect, |below| fastrand::usize(..below));

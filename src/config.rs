@@ -28,7 +28,7 @@ use std::time::Duration;
 
 pub use address::{AddressError, HostPort, Listen, system_service};
 pub use problem::{Feature, Problem, ProblemKind};
-pub use remote::{Remote, RemoteError, RemoteKind, mask_passwords};
+pub use remote::{Datagrams, Remote, RemoteError, RemoteKind, mask_passwords};
 
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 use problem::Problems;
@@ -108,6 +108,26 @@ pub struct StreamConfig {
     pub path: String,
     /// At least one upstream, `remote` first, then `remotes`, in the file's order.
     pub remotes: Vec<Remote>,
+    /// How those of its upstreams that send datagrams are received.
+    pub reception: Reception,
+}
+
+/// How datagrams are received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reception {
+    /// The longest datagram, in bytes: `DATAGRAM_BYTES_MIN` to `DATAGRAM_BYTES_MAX`.
+    pub datagram_bytes: usize,
+    /// The name of the interface on which a multicast group is joined; `None` lets the kernel
+    /// choose one. Neither empty nor longer than `INTERFACE_BYTES_MAX`.
+    pub interface: Option<String>,
+    /// The silence after which a multicast group is joined anew; `None` is never.
+    pub rejoin: Option<Duration>,
+}
+
+impl Default for Reception {
+    fn default() -> Self {
+        Self { datagram_bytes: 1500, interface: None, rejoin: None }
+    }
 }
 
 /// Why a file could not even be parsed. Each names the file as it was given.

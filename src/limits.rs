@@ -221,7 +221,16 @@ pub const RTP_WINDOW_DATAGRAMS: usize = 64;
 pub const RTP_HOLD: Duration = Duration::from_millis(100);
 /// A step in the numbers of RTP beyond which the sender has begun anew.
 pub const RTP_JUMP_DATAGRAMS: u16 = 3000;
+/// Shortest time between two joins of a silent multicast group.
+pub const REJOIN_MIN: Duration = Duration::from_millis(100);
 /// Datagrams read with one call.
 pub const DATAGRAMS_PER_CALL: usize = 16;
 
 const _: () = assert!(RTP_WINDOW_DATAGRAMS < RTP_JUMP_DATAGRAMS as usize);
+
+/// The shortest `mru`: a datagram has at least one packet.
+pub const DATAGRAM_BYTES_MIN: usize = PACKET_BYTES;
+/// An interface's name, without its NUL (netdevice(7): `IFNAMSIZ` is 16).
+pub const INTERFACE_BYTES_MAX: usize = 15;
+
+const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);

@@ -6,6 +6,7 @@
 //! Driven by its worker: events mark, `turn` works, `on_deadline` is called when time has come.
 
 pub mod admission;
+pub mod datagrams;
 pub mod failover;
 pub mod fan_out;
 pub mod fill;
@@ -168,7 +169,11 @@ impl Stream {
     /// Does what is due. Answers whether the stream needs a turn.
     pub fn on_deadline(&mut self, now: Instant) -> bool {
         // What the upstream's end brings goes to viewers in a turn, as everything does.
-        let mut turn = self.failover.is_silent(now) || self.ending.is_some_and(|end| end <= now);
+        // A datagram that is missing is given up by reading.
+        self.readable |= self.failover.is_due(now);
+        let mut turn = self.readable
+            || self.failover.is_silent(now)
+            || self.ending.is_some_and(|end| end <= now);
         if self.stall_check.is_some_and(|due| due <= now) {
             self.stall_check = None;
             self.check_stalled(now);

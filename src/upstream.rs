@@ -6,6 +6,7 @@
 //! for regular files, which a player paces into a pipe. Driven by the stream's schedule.
 
 pub mod command;
+pub mod datagram;
 pub mod dial;
 pub mod error;
 pub mod file;
@@ -27,17 +28,27 @@ pub use framing::Framing;
 pub struct Dialed {
     /// The body, non-blocking, from the first byte that is not in `early` on.
     pub source: OwnedFd,
-    /// How the body is framed.
-    pub framing: Framing,
+    /// What is read from it.
+    pub body: Body,
     /// The beginning of the body, if it came with the response head.
     pub early: Vec<u8>,
     /// Ends what has to end with the connection, when it is dropped.
     pub keeper: Option<command::Keeper>,
 }
 
+/// What is read from an upstream's descriptor.
+#[derive(Debug)]
+pub enum Body {
+    /// A stream of bytes, and how it is framed.
+    Stream(Framing),
+    /// Datagrams.
+    Datagrams(datagram::Datagram),
+}
+
 impl Dialed {
     /// A body without framing that is just read.
     pub fn raw(source: impl Into<OwnedFd>) -> Dialed {
-        Dialed { source: source.into(), framing: Framing::Raw, early: Vec::new(), keeper: None }
+        let body = Body::Stream(Framing::Raw);
+        Dialed { source: source.into(), body, early: Vec::new(), keeper: None }
     }
 }

@@ -30,6 +30,7 @@ use crate::limits::{DRAIN_TIMEOUT, EVENTS_MAX};
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::stream::Stream;
 use crate::stream::admission::Admission;
+use crate::stream::failover::Attempt;
 use crate::stream::join::Readiness;
 use crate::stream::trunk::Trunk;
 use crate::upstream::Dialer;
@@ -230,11 +231,12 @@ impl Worker {
                 continue;
             }
             if self.stopping.is_none()
-                && let Some((remote, log)) = self.streams[stream].failover().begin_attempt(now)
+                && let Some(attempt) = self.streams[stream].failover().begin_attempt(now)
             {
                 let sender = self.sender.clone();
                 let deliver = move |result| sender.dialed(stream, result);
-                self.dialer.start(remote, log, deliver);
+                let Attempt { remote, reception, log } = attempt;
+                self.dialer.start(remote, reception, log, deliver);
             }
             self.reschedule(stream, now);
         }

@@ -212,10 +212,6 @@ fn what_this_version_cannot_do_is_refused_and_never_ignored() {
     };
     for (what, config, path) in [
         ("https", with("remote", json!("https://127.0.0.1/x")), "resources[0].remote"),
-        ("udp", with("remote", json!("udp://239.0.0.1:5000")), "resources[0].remote"),
-        ("rtp", with("remotes", json!(["rtp://239.0.0.1:5000"])), "resources[0].remotes[0]"),
-        ("unixgram", with("remote", json!("unixgram:///run/x")), "resources[0].remote"),
-        ("unixpacket", with("remote", json!("unixpacket:///run/x")), "resources[0].remote"),
         ("preamble", with("preamble", json!("/srv/preamble.ts")), "resources[0].preamble"),
         (
             "authentication",

@@ -54,7 +54,7 @@ impl fmt::Display for Listen {
     }
 }
 
-/// A host and a port to connect to. `Display` is `host:port` or `[v6]:port`.
+/// A host and a port to connect to or to receive at. `Display` is `host:port` or `[v6]:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPort {
     /// A name or an address, without brackets.

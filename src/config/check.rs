@@ -121,7 +121,8 @@ fn streams(resources: Field<Items<Resource>>, problems: &mut Problems) -> Vec<St
     let mut served = HashMap::new();
     let mut streams = Vec::new();
     for resource in resources.good {
-        let Resource { at, kind, serve, remote, remotes, preamble, authentication } = resource;
+        let Resource { at, kind, serve, remote, remotes, reception, preamble, authentication } =
+            resource;
         let path = serve_path(serve, &mut served, problems);
         let remotes = match kind {
             Field::Given(_, ResourceKind::Stream) => {
@@ -139,7 +140,7 @@ fn streams(resources: Field<Items<Resource>>, problems: &mut Problems) -> Vec<St
             }
             Field::Absent | Field::Refused => continue,
         };
-        streams.extend(path.map(|path| StreamConfig { path, remotes }));
+        streams.extend(path.map(|path| StreamConfig { path, remotes, reception }));
     }
     streams
 }

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::Reception;
 use super::excerpt::excerpt;
 use super::problem::{At, ProblemKind, Problems};
 use super::section::{Field, Items, Section, wrong_type};
 use super::tree::{Node, Value};
 use crate::limits::{
-    BUFFER_PACKETS_MAX, CACHE_SECONDS_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX,
-    TURN_FIXED_MILLISECONDS_MAX,
+    BUFFER_PACKETS_MAX, CACHE_SECONDS_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN,
+    INTERFACE_BYTES_MAX, TURN_FIXED_MILLISECONDS_MAX,
 };
 
 const FILE_KEYS: &[&str] = &[
@@ -44,6 +45,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "remotes",
     "mru",
     "clientinterface",
+    "rejoin",
     "preamble",
     "cache",
     "api",
@@ -85,6 +87,7 @@ pub(super) struct Resource {
     pub(super) serve: Field<String>,
     pub(super) remote: Field<String>,
     pub(super) remotes: Field<Items<(At, String)>>,
+    pub(super) reception: Reception,
     pub(super) preamble: Field<String>,
     /// Its `type`.
     pub(super) authentication: Field<String>,
@@ -162,9 +165,8 @@ fn resources(file: &Section<'_>, problems: &mut Problems) -> Field<Items<Resourc
 }
 
 fn resource(section: Section<'_>, problems: &mut Problems) -> Resource {
-    // No effect: the first two are about datagrams, `cache` about static resources.
-    section.whole("mru", 0..=DATAGRAM_BYTES_MAX, problems);
-    section.text("clientinterface", problems);
+    let reception = reception(&section, problems);
+    // No effect: it is about static resources.
     section.whole("cache", 0..=CACHE_SECONDS_MAX, problems);
     let api = section.text("api", problems);
     let serve = required(&section, "serve", problems);
@@ -181,7 +183,36 @@ fn resource(section: Section<'_>, problems: &mut Problems) -> Resource {
         }
     }
     let at = section.at;
-    Resource { at, kind, serve, remote, remotes, preamble, authentication }
+    Resource { at, kind, serve, remote, remotes, reception, preamble, authentication }
+}
+
+/// How datagrams are received; no matter whether there is anything that sends some.
+fn reception(section: &Section<'_>, problems: &mut Problems) -> Reception {
+    let default = Reception::default();
+    let mru = section.whole("mru", 0..=DATAGRAM_BYTES_MAX, problems).given();
+    let mru = mru.filter(|&(_, bytes)| bytes > 0);
+    if let Some((at, bytes @ ..DATAGRAM_BYTES_MIN)) = &mru {
+        let kind = ProblemKind::TooSmall { found: *bytes, min: DATAGRAM_BYTES_MIN };
+        problems.error(at.clone(), kind);
+    }
+    let interface = section.text("clientinterface", problems).given();
+    let interface = interface.filter(|(_, name)| !name.is_empty());
+    if let Some((at, name)) = &interface
+        && !is_interface(name)
+    {
+        problems.error(at.clone(), ProblemKind::Interface);
+    }
+    Reception {
+        datagram_bytes: mru.map_or(default.datagram_bytes, |(_, bytes)| bytes),
+        interface: interface.map(|(_, name)| name),
+        rejoin: section.seconds("rejoin", problems).or(default.rejoin),
+    }
+}
+
+/// Whether an interface can be asked for by this name (an alias of one has a colon).
+fn is_interface(name: &str) -> bool {
+    let wrong = |c: char| c == '/' || c.is_whitespace() || c.is_control();
+    name.len() <= INTERFACE_BYTES_MAX && !name.contains(wrong)
 }
 
 fn resource_kind(section: &Section<'_>, problems: &mut Problems) -> Field<ResourceKind> {

@@ -8,7 +8,7 @@ use std::fmt;
 use super::address::{AddressError, Listen};
 use super::excerpt::excerpt;
 use super::remote::RemoteError;
-use crate::limits::{PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX};
+use crate::limits::{INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX};
 
 /// One thing that is wrong with a file.
 ///
@@ -95,6 +95,14 @@ pub enum ProblemKind {
         /// The largest allowed.
         max: usize,
     },
+    /// A whole number that is too small and not 0, which means the default.
+    #[error("{found} is neither 0 nor at least {min}")]
+    TooSmall {
+        /// The number.
+        found: usize,
+        /// The smallest allowed.
+        min: usize,
+    },
     /// Seconds that are negative, too few to count or too many.
     #[error("{found} seconds is neither 0 nor within {min} and {max}")]
     SecondsOutOfRange {
@@ -146,6 +154,12 @@ pub enum ProblemKind {
     /// An upstream's URL that cannot be understood or used.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// What no interface can be called.
+    #[error(
+        "is not an interface's name, which has at most {INTERFACE_BYTES_MAX} bytes, no / and no \
+        white space"
+    )]
+    Interface,
     /// A path that a request could never ask for.
     #[error("must begin with / and have no control characters")]
     ServeMalformed,

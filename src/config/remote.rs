@@ -4,6 +4,8 @@
 //! neither in a label, nor in an error, nor in `Debug`. Never connects, opens or runs anything.
 //! Driven by `check`.
 
+mod network;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
@@ -12,9 +14,11 @@ use std::path::PathBuf;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::{Position, Url};
 
-use super::address::{self, AddressError, HostPort};
+use super::address::HostPort;
 use super::excerpt::excerpt;
 use crate::limits::{REMOTE_BYTES_MAX, UNIX_PATH_BYTES_MAX};
+
+pub use network::Datagrams;
 
 /// What stands for a password wherever a person or a metric sees it.
 const MASK: &str = "***";
@@ -22,8 +26,11 @@ const MASK: &str = "***";
 /// What must be escaped in one argument of a command's URL.
 const ARGUMENT: &AsciiSet = &CONTROLS.add(b' ').add(b'+').add(b'%').add(b'#');
 
+const UDP_FORM: &str = "udp://host:port or udp://source@group:port";
+const RTP_FORM: &str = "rtp://host:port or rtp://source@group:port";
+
 /// Schemes the original has and this version cannot read from yet.
-const NOT_SUPPORTED: [&str; 5] = ["https", "udp", "rtp", "unixgram", "unixpacket"];
+const NOT_SUPPORTED: [&str; 1] = ["https"];
 
 /// One upstream of a stream. `Debug` shows its label.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,8 +47,16 @@ pub enum RemoteKind {
     Http(Url),
     /// Raw TCP.
     Tcp(HostPort),
+    /// UDP datagrams of packets.
+    Udp(Datagrams),
+    /// UDP datagrams of packets, each behind an RTP header.
+    Rtp(Datagrams),
     /// A stream socket at an absolute path.
     Unix(PathBuf),
+    /// A datagram socket at an absolute path.
+    UnixDatagram(PathBuf),
+    /// A seqpacket socket at an absolute path.
+    UnixPacket(PathBuf),
     /// A file or FIFO at an absolute path.
     File(PathBuf),
     /// What a command writes to its standard output.
@@ -78,8 +93,18 @@ impl Remote {
         let plain = |kind| Self { kind, label: text.to_owned() };
         match scheme_lower.as_str() {
             "http" => http(text, rest),
-            "tcp" => Ok(plain(RemoteKind::Tcp(tcp(rest)?))),
-            "unix" => Ok(plain(RemoteKind::Unix(socket_path(rest)?))),
+            "tcp" => Ok(plain(RemoteKind::Tcp(network::tcp(rest)?))),
+            "udp" => Ok(plain(RemoteKind::Udp(network::datagrams("udp", UDP_FORM, rest)?))),
+            "rtp" => Ok(plain(RemoteKind::Rtp(network::datagrams("rtp", RTP_FORM, rest)?))),
+            "unix" => Ok(plain(RemoteKind::Unix(socket_path("unix", "unix:///path", rest)?))),
+            "unixgram" => {
+                let path = socket_path("unixgram", "unixgram:///path", rest)?;
+                Ok(plain(RemoteKind::UnixDatagram(path)))
+            }
+            "unixpacket" => {
+                let path = socket_path("unixpacket", "unixpacket:///path", rest)?;
+                Ok(plain(RemoteKind::UnixPacket(path)))
+            }
             "file" => Ok(plain(RemoteKind::File(path("file", "file:///path", rest)?))),
             "fork" => command(text, rest),
             other => Err(match NOT_SUPPORTED.iter().find(|&&known| known == other) {
@@ -111,7 +136,11 @@ impl fmt::Debug for RemoteKind {
         match self {
             Self::Http(url) => f.debug_tuple("Http").field(&masked_url(url)).finish(),
             Self::Tcp(address) => f.debug_tuple("Tcp").field(address).finish(),
+            Self::Udp(datagrams) => f.debug_tuple("Udp").field(datagrams).finish(),
+            Self::Rtp(datagrams) => f.debug_tuple("Rtp").field(datagrams).finish(),
             Self::Unix(path) => f.debug_tuple("Unix").field(path).finish(),
+            Self::UnixDatagram(path) => f.debug_tuple("UnixDatagram").field(path).finish(),
+            Self::UnixPacket(path) => f.debug_tuple("UnixPacket").field(path).finish(),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Command { program, arguments } => {
                 let masked: Vec<String> =
@@ -137,10 +166,16 @@ pub enum RemoteError {
     #[error("has white space around it or a control character in it")]
     WhiteSpace,
     /// No scheme at all.
-    #[error("is not a URL, expected http://, tcp://, unix://, file:// or fork://")]
+    #[error(
+        "is not a URL, expected http://, tcp://, udp://, rtp://, unix://, unixgram://, \
+        unixpacket://, file:// or fork://"
+    )]
     NoScheme,
     /// A scheme nobody knows.
-    #[error("unknown scheme `{0}`, expected http, tcp, unix, file or fork")]
+    #[error(
+        "unknown scheme `{0}`, expected http, tcp, udp, rtp, unix, unixgram, unixpacket, file or \
+        fork"
+    )]
     UnknownScheme(String),
     /// A scheme of the original that this version does not have.
     #[error("{0} upstreams are not supported yet by this version")]
@@ -163,8 +198,8 @@ pub enum RemoteError {
     #[error("{0} needs a port")]
     NoPort(&'static str),
     /// An IPv6 address without brackets.
-    #[error("an IPv6 address needs brackets, as in tcp://[::1]:8000")]
-    NoBrackets,
+    #[error("an IPv6 address needs brackets, as in {0}://[::1]:8000")]
+    NoBrackets(&'static str),
     /// Neither a host name nor an IP address.
     #[error("its host is neither a name nor an IP address")]
     Host,
@@ -174,6 +209,27 @@ pub enum RemoteError {
     /// A user or password where the protocol has none.
     #[error("{0} takes neither user nor password")]
     Credentials(&'static str),
+    /// A password where a user may stand: the source of a multicast group.
+    #[error("{0} takes no password")]
+    Password(&'static str),
+    /// A question mark, as ffmpeg's options of a URL have it.
+    #[error("{0} takes no options behind a ?, use `mru`, `clientinterface` and `rejoin`")]
+    Options(&'static str),
+    /// Something else than a sender's address in front of the `@`.
+    #[error(
+        "what is in front of the @ must be the IP address of a sender, \
+        as in {0}://192.0.2.1@232.0.0.1:5000"
+    )]
+    Source(&'static str),
+    /// A source without a group.
+    #[error(
+        "what is behind a source's @ must be the IP address of a multicast group, \
+        as in {0}://192.0.2.1@232.0.0.1:5000"
+    )]
+    Group(&'static str),
+    /// Source and group of different families.
+    #[error("source and group must be both IPv4 or both IPv6 addresses")]
+    Families,
     /// A question mark or number sign where it would cut a name off.
     #[error("has a ? or # in a name, write %3F or %23")]
     Query,
@@ -226,30 +282,6 @@ fn masked_url(url: &Url) -> String {
     }
 }
 
-fn tcp(rest: &str) -> Result<HostPort, RemoteError> {
-    let form = RemoteError::Form { scheme: "tcp", form: "tcp://host:port" };
-    if rest.contains('@') {
-        return Err(RemoteError::Credentials("tcp"));
-    }
-    let address = rest.strip_prefix("//").ok_or_else(|| form.clone())?;
-    let address = address.strip_suffix('/').unwrap_or(address);
-    if address.contains(['/', '?', '#']) {
-        return Err(form);
-    }
-    // Errors of `address` quote the text, so they are said again in words that do not.
-    let (host, port) = address::split(address).map_err(|error| match error {
-        AddressError::Empty => RemoteError::NoHost("tcp"),
-        AddressError::NoPort => RemoteError::NoPort("tcp"),
-        AddressError::NoBrackets => RemoteError::NoBrackets,
-        AddressError::Host(_) => RemoteError::Host,
-        AddressError::Port(_) | AddressError::Service(_) => RemoteError::Port,
-    })?;
-    let host = host.ok_or(RemoteError::NoHost("tcp"))?.to_owned();
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = port.parse().ok().filter(|&port| digits && port != 0).ok_or(RemoteError::Port)?;
-    Ok(HostPort { host, port })
-}
-
 /// An absolute path: `/path`, `///path` or `//localhost/path` behind the colon (RFC 8089).
 fn path(scheme: &'static str, form: &'static str, rest: &str) -> Result<PathBuf, RemoteError> {
     let encoded = match rest.strip_prefix("//") {
@@ -265,8 +297,12 @@ fn path(scheme: &'static str, form: &'static str, rest: &str) -> Result<PathBuf,
     Ok(PathBuf::from(OsString::from_vec(decode(encoded)?)))
 }
 
-fn socket_path(rest: &str) -> Result<PathBuf, RemoteError> {
-    let path = path("unix", "unix:///path", rest)?;
+fn socket_path(
+    scheme: &'static str,
+    form: &'static str,
+    rest: &str,
+) -> Result<PathBuf, RemoteError> {
+    let path = path(scheme, form, rest)?;
     let fits = path.as_os_str().len() <= UNIX_PATH_BYTES_MAX;
     if fits { Ok(path) } else { Err(RemoteError::SocketPath) }
 }

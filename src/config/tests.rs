@@ -36,9 +36,10 @@ const WHOLE: &str = r#"{
             "type": "stream",
             "serve": "/one.ts",
             "remote": "http://alice:s3cret@origin:8080/live",
-            "remotes": ["tcp://10.0.0.1:1234", "unix:///run/x.sock"],
-            "mru": 1500,
+            "remotes": ["tcp://10.0.0.1:1234", "unix:///run/x.sock", "udp://@239.0.0.1:5000"],
+            "mru": 1316,
             "clientinterface": "eth0",
+            "rejoin": 2.5,
             "preamble": "",
             "cache": 0,
             "api": "",
@@ -108,11 +109,18 @@ fn the_whole_format_is_read() {
                     remote("http://alice:s3cret@origin:8080/live"),
                     remote("tcp://10.0.0.1:1234"),
                     remote("unix:///run/x.sock"),
+                    remote("udp://@239.0.0.1:5000"),
                 ],
+                reception: Reception {
+                    datagram_bytes: 1316,
+                    interface: Some("eth0".to_owned()),
+                    rejoin: Some(Duration::from_millis(2500)),
+                },
             },
             StreamConfig {
                 path: "/two.ts".to_owned(),
                 remotes: vec![remote("file:///srv/a%20b.ts"), remote("fork://x?a+b")],
+                reception: Reception::default(),
             },
         ],
     };
@@ -234,6 +242,7 @@ fn resource_values_of_the_wrong_type() {
         ("remotes", "an array"),
         ("mru", "a number"),
         ("clientinterface", "a string"),
+        ("rejoin", "a number"),
         ("preamble", "a string"),
         ("cache", "a number"),
         ("api", "a string"),
@@ -297,6 +306,111 @@ fn numbers_within_their_bounds() {
     }
     let said = "line 2: inputbuffer: expected a whole number, found 1.5";
     assert_eq!(errors(&with("\"inputbuffer\": 1.5")), said);
+}
+
+#[test]
+fn reception_is_read_from_a_stream() {
+    let default = Reception { datagram_bytes: 1500, interface: None, rejoin: None };
+    assert_eq!(Reception::default(), default);
+    let bytes = |datagram_bytes| Reception { datagram_bytes, ..Reception::default() };
+    let on = |name: &str| Reception { interface: Some(name.to_owned()), ..Reception::default() };
+    let after = |milliseconds| Reception {
+        rejoin: Some(Duration::from_millis(milliseconds)),
+        ..Reception::default()
+    };
+    let table = [
+        ("\"\": 0", default.clone()),
+        ("\"mru\": null, \"clientinterface\": null, \"rejoin\": null", default.clone()),
+        ("\"mru\": 0, \"clientinterface\": \"\", \"rejoin\": 0", default.clone()),
+        ("\"rejoin\": 0.0", default),
+        ("\"mru\": 188", bytes(188)),
+        ("\"mru\": 1328", bytes(1328)),
+        ("\"MRU\": 65535", bytes(65535)),
+        ("\"clientinterface\": \"e\"", on("e")),
+        ("\"clientinterface\": \"vlan.10:1-a_b@c\"", on("vlan.10:1-a_b@c")),
+        ("\"clientinterface\": \"abcdefghijklmno\"", on("abcdefghijklmno")),
+        ("\"clientinterface\": \"éééééééo\"", on("éééééééo")),
+        ("\"rejoin\": 0.001", after(1)),
+        ("\"Rejoin\": 2.5", after(2500)),
+        ("\"rejoin\": 86400", after(86_400_000)),
+    ];
+    // Whether or not a remote sends datagrams: the original does not look.
+    for remote in ["udp://@239.0.0.1:5000", "unixgram:///x", "tcp://h:1", "file:///x"] {
+        for (members, expected) in &table {
+            let text = resource(&format!(
+                r#""type": "stream", "serve": "/a", "remote": "{remote}", {members}"#
+            ));
+            assert_eq!(warnings(&text), "", "{text}");
+            assert_eq!(config(&text).streams[0].reception, *expected, "{text}");
+        }
+    }
+}
+
+#[test]
+fn reception_has_bounds() {
+    let small = |bytes: &str| format!("{bytes} is neither 0 nor at least 188");
+    let interface = "is not an interface's name, which has at most 15 bytes, no / and no white \
+        space";
+    let seconds = "seconds is neither 0 nor within 0.001 and 86400";
+    let table = [
+        ("mru", "1", small("1")),
+        ("mru", "187", small("187")),
+        ("mru", "-1", "-1 is not within 0 and 65535".to_owned()),
+        ("mru", "65536", "65536 is not within 0 and 65535".to_owned()),
+        ("mru", "1316.5", "expected a whole number, found 1316.5".to_owned()),
+        ("clientinterface", "\"abcdefghijklmnop\"", interface.to_owned()),
+        ("clientinterface", "\"éééééééé\"", interface.to_owned()),
+        ("clientinterface", "\"a/b\"", interface.to_owned()),
+        ("clientinterface", "\" eth0\"", interface.to_owned()),
+        ("clientinterface", "\"eth\\t0\"", interface.to_owned()),
+        ("clientinterface", "\"eth0\\n\"", interface.to_owned()),
+        ("clientinterface", "\"eth0\\u0000\"", interface.to_owned()),
+        ("clientinterface", "\" \"", interface.to_owned()),
+        ("rejoin", "-1", format!("-1 {seconds}")),
+        ("rejoin", "0.0009", format!("0.0009 {seconds}")),
+        ("rejoin", "86401", format!("86401 {seconds}")),
+    ];
+    for (key, value, said) in table {
+        let said = format!("line 2: resources[0].{key}: {said}");
+        for remote in ["udp://@239.0.0.1:5000", "tcp://h:1"] {
+            let members = r#""type": "stream", "serve": "/a", "remote""#;
+            let text = resource(&format!(r#"{members}: "{remote}", "{key}": {value}"#));
+            assert_eq!(errors(&text), said);
+        }
+    }
+    // Of resources that this version does not have, as well.
+    let text = resource(r#""type": "static", "serve": "/a", "remote": "file:///x", "mru": 100"#);
+    assert!(errors(&text).contains("resources[0].mru: 100 is neither 0 nor"), "{}", errors(&text));
+}
+
+#[test]
+fn datagram_remotes_are_those_of_their_stream() {
+    let text = resource(
+        r#""type": "stream", "serve": "/a", "remote": "udp://192.0.2.1@232.0.0.1:5000/",
+        "remotes": ["rtp://@[ff15::1]:5004", "unixgram:///g", "unixpacket:///p"],
+        "clientinterface": "lo""#,
+    );
+    let stream = &config(&text).streams[0];
+    let labels: Vec<&str> = stream.remotes.iter().map(Remote::label).collect();
+    assert_eq!(
+        labels,
+        [
+            "udp://192.0.2.1@232.0.0.1:5000/",
+            "rtp://@[ff15::1]:5004",
+            "unixgram:///g",
+            "unixpacket:///p"
+        ]
+    );
+    let address = |host: &str, port| HostPort { host: host.to_owned(), port };
+    let kinds: Vec<RemoteKind> = stream.remotes.iter().map(|r| r.kind().clone()).collect();
+    let source = Some("192.0.2.1".to_owned());
+    let expected = [
+        RemoteKind::Udp(Datagrams { address: address("232.0.0.1", 5000), source }),
+        RemoteKind::Rtp(Datagrams { address: address("ff15::1", 5004), source: None }),
+        RemoteKind::UnixDatagram(PathBuf::from("/g")),
+        RemoteKind::UnixPacket(PathBuf::from("/p")),
+    ];
+    assert_eq!(kinds, expected);
 }
 
 #[test]
@@ -401,7 +515,16 @@ fn typical_mistakes_in_remotes() {
                 \"remotes\": [\"tcp://h:1\",\n\"sftp://h\"]",
             ),
             "line 4: resources[0].remotes[1]: unknown scheme `sftp`, \
-            expected http, tcp, unix, file or fork",
+            expected http, tcp, udp, rtp, unix, unixgram, unixpacket, file or fork",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "/a", "remote": "udp://239.0.0.1""#),
+            "line 2: resources[0].remote: udp needs a port",
+        ),
+        (
+            &resource(r#""type": "stream", "serve": "/a", "remote": "rtp://10.0.0.1@10.0.0.2:1""#),
+            "line 2: resources[0].remote: what is behind a source's @ must be the IP address of a \
+            multicast group, as in rtp://192.0.2.1@232.0.0.1:5000",
         ),
         (
             &resource(r#""type": "stream", "serve": "/a", "remotes": [""]"#),
@@ -450,13 +573,9 @@ fn what_this_version_cannot_do_is_refused() {
     for (text, said) in table {
         assert_eq!(errors(&text), format!("{said} not supported yet by this version"), "{text}");
     }
-    for scheme in ["https", "udp", "rtp", "unixgram", "unixpacket"] {
-        let text = resource(&format!(
-            r#""type": "stream", "serve": "/a", "remote": "{scheme}://239.0.0.1:1234""#
-        ));
-        let said = "upstreams are not supported yet by this version";
-        assert_eq!(errors(&text), format!("line 2: resources[0].remote: {scheme} {said}"));
-    }
+    let text = resource(r#""type": "stream", "serve": "/a", "remote": "https://h/""#);
+    let said = "https upstreams are not supported yet by this version";
+    assert_eq!(errors(&text), format!("line 2: resources[0].remote: {said}"));
 }
 
 #[test]
@@ -550,7 +669,7 @@ fn every_error_of_a_file_is_found() {
         "turn": 0,
         "resources": [
             {"type": "stream", "serve": "x", "remote": "tcp://h", "remotes": ["file:x", 7]},
-            {"type": "stream", "serve": "/y", "remotes": ["tcp://h:0", "udp://h:1"]},
+            {"type": "stream", "serve": "/y", "remotes": ["tcp://h:0", "https://h/"]},
             null
         ],
         "log": []
@@ -565,7 +684,7 @@ line 6: resources[0].serve: must begin with / and have no control characters
 line 6: resources[0].remote: tcp needs a port
 line 6: resources[0].remotes[0]: file is written file:///path
 line 7: resources[1].remotes[0]: its port is not a number within 1 and 65535
-line 7: resources[1].remotes[1]: udp upstreams are not supported yet by this version
+line 7: resources[1].remotes[1]: https upstreams are not supported yet by this version
 line 8: resources[2]: expected an object, found null
 line 10: log: expected a string, found an array"
     );

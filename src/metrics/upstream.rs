@@ -13,6 +13,16 @@ pub(super) struct Families {
     discarded: IntCounterVec,
     continuity: IntCounterVec,
     transport: IntCounterVec,
+    datagrams: IntCounterVec,
+    datagrams_odd: IntCounterVec,
+    datagrams_cut: IntCounterVec,
+    datagrams_dropped: IntCounterVec,
+    datagrams_malformed: IntCounterVec,
+    rtp_lost: IntCounterVec,
+    rtp_repeated: IntCounterVec,
+    rtp_reordered: IntCounterVec,
+    rtp_late: IntCounterVec,
+    rejoins: IntCounterVec,
     attempts: IntCounterVec,
     losses: IntCounterVec,
 }
@@ -46,6 +56,43 @@ impl Families {
                 "restreamer_transport_errors_total",
                 "Packets with the transport error indicator (TR 101 290, 2.1).",
             ),
+            datagrams: counter("restreamer_datagrams_total", "Datagrams received."),
+            datagrams_odd: counter(
+                "restreamer_datagrams_odd_total",
+                "Datagrams whose payload is no number of packets.",
+            ),
+            datagrams_cut: counter(
+                "restreamer_datagrams_cut_total",
+                "Datagrams longer than mru, and cut.",
+            ),
+            datagrams_dropped: counter(
+                "restreamer_datagrams_dropped_total",
+                "Datagrams that the kernel had no room for (SO_RXQ_OVFL).",
+            ),
+            datagrams_malformed: counter(
+                "restreamer_datagrams_malformed_total",
+                "Datagrams that should be RTP and are not.",
+            ),
+            rtp_lost: counter(
+                "restreamer_rtp_lost_total",
+                "RTP datagrams that did not come in time.",
+            ),
+            rtp_repeated: counter(
+                "restreamer_rtp_repeated_total",
+                "RTP datagrams that came again.",
+            ),
+            rtp_reordered: counter(
+                "restreamer_rtp_reordered_total",
+                "RTP datagrams that were put in order.",
+            ),
+            rtp_late: counter(
+                "restreamer_rtp_late_total",
+                "RTP datagrams that came after they were given up.",
+            ),
+            rejoins: counter(
+                "restreamer_rejoins_total",
+                "Times that a silent multicast group was joined again.",
+            ),
             attempts: by(
                 "restreamer_upstream_attempts_total",
                 "Attempts to connect, by result.",
@@ -70,6 +117,16 @@ impl Families {
             discarded: of(&self.discarded),
             continuity: of(&self.continuity),
             transport: of(&self.transport),
+            datagrams: of(&self.datagrams),
+            datagrams_odd: of(&self.datagrams_odd),
+            datagrams_cut: of(&self.datagrams_cut),
+            datagrams_dropped: of(&self.datagrams_dropped),
+            datagrams_malformed: of(&self.datagrams_malformed),
+            rtp_lost: of(&self.rtp_lost),
+            rtp_repeated: of(&self.rtp_repeated),
+            rtp_reordered: of(&self.rtp_reordered),
+            rtp_late: of(&self.rtp_late),
+            rejoins: of(&self.rejoins),
             attempts: self.attempts.clone(),
             losses: self.losses.clone(),
         }
@@ -87,6 +144,16 @@ pub struct UpstreamMetrics {
     discarded: IntCounter,
     continuity: IntCounter,
     transport: IntCounter,
+    datagrams: IntCounter,
+    datagrams_odd: IntCounter,
+    datagrams_cut: IntCounter,
+    datagrams_dropped: IntCounter,
+    datagrams_malformed: IntCounter,
+    rtp_lost: IntCounter,
+    rtp_repeated: IntCounter,
+    rtp_reordered: IntCounter,
+    rtp_late: IntCounter,
+    rejoins: IntCounter,
     attempts: IntCounterVec,
     losses: IntCounterVec,
 }
@@ -106,6 +173,36 @@ pub struct UpstreamCounts {
     pub continuity: u64,
     /// Packets with the transport error indicator.
     pub transport: u64,
+    /// Datagrams received.
+    pub datagrams: u64,
+    /// Datagrams whose payload is no number of packets.
+    pub datagrams_odd: u64,
+    /// Datagrams longer than `mru`, and cut.
+    pub datagrams_cut: u64,
+    /// Datagrams that the kernel had no room for.
+    pub datagrams_dropped: u64,
+    /// Datagrams that should be RTP and are not.
+    pub datagrams_malformed: u64,
+    /// RTP: datagrams that did not come in time.
+    pub rtp_lost: u64,
+    /// RTP: datagrams that came again.
+    pub rtp_repeated: u64,
+    /// RTP: datagrams that were put in order.
+    pub rtp_reordered: u64,
+    /// RTP: datagrams that came after they were given up.
+    pub rtp_late: u64,
+}
+
+impl UpstreamCounts {
+    /// Adds what was counted elsewhere.
+    pub fn add(&mut self, other: &UpstreamCounts) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.sync_losses += other.sync_losses;
+        self.discarded += other.discarded;
+        self.continuity += other.continuity;
+        self.transport += other.transport;
+    }
 }
 
 impl UpstreamMetrics {
@@ -126,6 +223,11 @@ impl UpstreamMetrics {
         self.losses.with_label_values(&[path.as_str(), url, reason]).inc();
     }
 
+    /// Counts that a silent multicast group was joined again.
+    pub fn rejoined(&self) {
+        self.rejoins.inc();
+    }
+
     /// Bytes received since the start.
     pub fn bytes_received(&self) -> u64 {
         self.bytes.get()
@@ -141,6 +243,15 @@ impl UpstreamMetrics {
             (&self.discarded, counts.discarded),
             (&self.continuity, counts.continuity),
             (&self.transport, counts.transport),
+            (&self.datagrams, counts.datagrams),
+            (&self.datagrams_odd, counts.datagrams_odd),
+            (&self.datagrams_cut, counts.datagrams_cut),
+            (&self.datagrams_dropped, counts.datagrams_dropped),
+            (&self.datagrams_malformed, counts.datagrams_malformed),
+            (&self.rtp_lost, counts.rtp_lost),
+            (&self.rtp_repeated, counts.rtp_repeated),
+            (&self.rtp_reordered, counts.rtp_reordered),
+            (&self.rtp_late, counts.rtp_late),
         ] {
             if by > 0 {
                 metric.inc_by(by);

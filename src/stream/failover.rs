@@ -4,13 +4,16 @@
 //! attempt → *dialing* (an attempt is under way on its own thread) → *connected* → *waiting*, or
 //! *off* when there is to be no other attempt.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slog::{Logger, info, o, warn};
 
 use super::fill::{Fill, Filled};
-use crate::config::{Remote, RemoteKind};
+use crate::clock::earlier;
+use crate::config::{Reception, Remote, RemoteKind};
+use crate::limits::DIAL_STACK_BYTES;
 use crate::metrics::{StreamStatus, UpstreamCounts, UpstreamMetrics};
 use crate::ring::Ring;
 use crate::upstream::schedule::Schedule;
@@ -27,20 +30,37 @@ pub struct Failover {
     counts: UpstreamCounts,
 }
 
+/// What it takes to dial an upstream.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The upstream.
+    pub remote: Remote,
+    /// How its datagrams are received, if it has any.
+    pub reception: Reception,
+    /// The log, with the upstream's address.
+    pub log: Logger,
+}
+
 /// One upstream of a stream.
 #[derive(Debug)]
 pub struct Upstream {
     remote: Remote,
+    reception: Reception,
     metrics: UpstreamMetrics,
     log: Logger,
 }
 
 impl Upstream {
     /// An upstream, not connected. The log lines of it name it.
-    pub fn new(remote: Remote, metrics: UpstreamMetrics, log: &Logger) -> Upstream {
+    pub fn new(
+        remote: Remote,
+        reception: Reception,
+        metrics: UpstreamMetrics,
+        log: &Logger,
+    ) -> Upstream {
         metrics.connected(false);
         let log = log.new(o!("module" => "upstream", "url" => remote.label().to_owned()));
-        Upstream { remote, metrics, log }
+        Upstream { remote, reception, metrics, log }
     }
 }
 
@@ -81,13 +101,16 @@ impl Failover {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         match &self.link {
             Link::Waiting => self.schedule.due(now),
-            Link::Connected { fill, .. } => self.read_timeout.map(|t| fill.last_data() + t),
+            Link::Connected { fill, .. } => {
+                let silent = self.read_timeout.map(|t| fill.last_data() + t);
+                earlier(silent, fill.deadline())
+            }
             Link::Dialing { .. } | Link::Off => None,
         }
     }
 
-    /// Begins an attempt, if one is due: what to dial, and the log for it.
-    pub fn begin_attempt(&mut self, now: Instant) -> Option<(Remote, Logger)> {
+    /// Begins an attempt, if one is due.
+    pub fn begin_attempt(&mut self, now: Instant) -> Option<Attempt> {
         if !matches!(self.link, Link::Waiting) || self.schedule.due(now)? > now {
             return None;
         }
@@ -95,7 +118,8 @@ impl Failover {
         let upstream = &self.upstreams[number];
         self.link = Link::Dialing { upstream: number };
         self.status.dialing(number, now);
-        Some((upstream.remote.clone(), upstream.log.clone()))
+        let Upstream { remote, reception, log, .. } = upstream;
+        Some(Attempt { remote: remote.clone(), reception: reception.clone(), log: log.clone() })
     }
 
     /// Takes the result of the attempt under way. Answers whether the stream is connected now.
@@ -137,6 +161,27 @@ impl Failover {
                 Filled::Ended
             }
         }
+    }
+
+    /// Whether there is something to do though nothing has come. Joins a silent multicast group
+    /// again, on a thread of its own: the kernel may take its time over it.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let Link::Connected { upstream, fill } = &mut self.link else { return false };
+        let due = fill.deadline().is_some_and(|deadline| deadline <= now);
+        if let Some((membership, socket)) = fill.rejoin_due(now) {
+            let log = self.upstreams[*upstream].log.clone();
+            self.upstreams[*upstream].metrics.rejoined();
+            info!(log, "nothing comes, the group is joined again"; "event" => "rejoin");
+            let rejoin = move || {
+                if let Err(why) = membership.renew(socket.as_fd()) {
+                    warn!(log, "the group cannot be joined again: {why}";
+                        "event" => "error", "error" => "rejoin");
+                }
+            };
+            // Without a thread there will be another silence.
+            let _none = std::thread::Builder::new().stack_size(DIAL_STACK_BYTES).spawn(rejoin);
+        }
+        due
     }
 
     /// Whether the upstream has sent nothing for too long.

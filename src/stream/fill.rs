@@ -5,24 +5,34 @@ use std::time::Instant;
 
 use restreamer_sys::{Moved, file};
 
-use crate::http::chunked::Body;
+use super::datagrams::{Datagrams, Received};
+use crate::http::chunked;
 use crate::limits::FILL_BYTES_PER_TURN_MAX;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
 use crate::ts::probe::{Aligned, Probe};
 use crate::upstream::command::Keeper;
-use crate::upstream::{Dialed, Framing, Loss};
+use crate::upstream::datagram::Membership;
+use crate::upstream::{Body, Dialed, Framing, Loss};
 
 /// A connected upstream.
 #[derive(Debug)]
 pub struct Fill {
     source: OwnedFd,
-    framing: Framing,
-    /// Came with the response head and was not read into the ring yet.
-    early: Vec<u8>,
+    reader: Reader,
     probe: Probe,
     last_data: Instant,
     _keeper: Option<Keeper>,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Stream {
+        framing: Framing,
+        /// Came with the response head and was not read into the ring yet.
+        early: Vec<u8>,
+    },
+    Datagrams(Datagrams),
 }
 
 /// How reading came to an end for this turn.
@@ -39,10 +49,13 @@ pub enum Filled {
 impl Fill {
     /// An upstream that has answered at `now`.
     pub fn new(dialed: Dialed, now: Instant) -> Fill {
+        let reader = match dialed.body {
+            Body::Stream(framing) => Reader::Stream { framing, early: dialed.early },
+            Body::Datagrams(of) => Reader::Datagrams(Datagrams::new(of, now)),
+        };
         Fill {
             source: dialed.source,
-            framing: dialed.framing,
-            early: dialed.early,
+            reader,
             probe: Probe::new(),
             last_data: now,
             _keeper: dialed.keeper,
@@ -59,6 +72,23 @@ impl Fill {
         self.last_data
     }
 
+    /// When to fill though nothing has come.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.reader {
+            Reader::Stream { .. } => None,
+            Reader::Datagrams(datagrams) => datagrams.deadline(self.last_data),
+        }
+    }
+
+    /// The multicast group to join again, if it has been silent for long enough, and a descriptor
+    /// to do it with.
+    pub fn rejoin_due(&mut self, now: Instant) -> Option<(Membership, OwnedFd)> {
+        let Reader::Datagrams(datagrams) = &mut self.reader else { return None };
+        let membership = datagrams.rejoin_due(self.last_data, now)?;
+        // Short of descriptors there will be another silence.
+        Some((membership, self.source.try_clone().ok()?))
+    }
+
     /// Reads until there is nothing more, the share of a turn is used up, or the upstream ends.
     pub fn fill(
         &mut self,
@@ -66,38 +96,83 @@ impl Fill {
         now: Instant,
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
-        if self.framing.is_over() {
+        match &mut self.reader {
+            Reader::Stream { .. } => self.fill_stream(ring, now, counts),
+            Reader::Datagrams(_) => self.fill_datagrams(ring, now, counts),
+        }
+    }
+
+    fn fill_stream(
+        &mut self,
+        ring: &mut Ring,
+        now: Instant,
+        counts: &mut UpstreamCounts,
+    ) -> Result<Filled, Loss> {
+        let Reader::Stream { framing, early } = &mut self.reader else {
+            return Ok(Filled::Drained);
+        };
+        if framing.is_over() {
             return Err(Loss::Ended);
         }
         let mut budget = FILL_BYTES_PER_TURN_MAX;
         while budget > 0 {
             let (room, held) = ring.room();
             let free = &mut room[held..];
-            let read = if self.early.is_empty() {
+            let read = if early.is_empty() {
                 match file::read(self.source.as_fd(), free).map_err(Loss::Broken)? {
                     Moved::Bytes(n) => n.get(),
                     Moved::Blocked => return Ok(Filled::Drained),
-                    Moved::Ended => return Err(self.framing.at_end()),
+                    Moved::Ended => return Err(framing.at_end()),
                 }
             } else {
-                let n = self.early.len().min(free.len());
-                free[..n].copy_from_slice(&self.early[..n]);
-                self.early.drain(..n);
+                let n = early.len().min(free.len());
+                free[..n].copy_from_slice(&early[..n]);
+                early.drain(..n);
                 n
             };
             self.last_data = now;
             budget = budget.saturating_sub(read);
-            let decoded = self.framing.decode(&mut free[..read]);
+            let decoded = framing.decode(&mut free[..read]);
             let aligned = self.probe.align(&mut room[..held + decoded.payload]);
             ring.commit(aligned.whole, aligned.held);
             count(&aligned, counts);
             match decoded.body {
-                Body::Open => {}
-                Body::Ended => return Err(Loss::Ended),
-                Body::Broken(error) => return Err(Loss::Framing(error)),
+                chunked::Body::Open => {}
+                chunked::Body::Ended => return Err(Loss::Ended),
+                chunked::Body::Broken(error) => return Err(Loss::Framing(error)),
             }
         }
         Ok(Filled::More)
+    }
+
+    fn fill_datagrams(
+        &mut self,
+        ring: &mut Ring,
+        now: Instant,
+        counts: &mut UpstreamCounts,
+    ) -> Result<Filled, Loss> {
+        let Fill { source, reader, probe, last_data, .. } = self;
+        let Reader::Datagrams(datagrams) = reader else { return Ok(Filled::Drained) };
+        let mut aligned = UpstreamCounts::default();
+        let mut take = |bytes: &[u8]| take(bytes, ring, probe, &mut aligned);
+        let mut budget = FILL_BYTES_PER_TURN_MAX;
+        let filled = loop {
+            match datagrams.read(source.as_fd(), now, counts, &mut take) {
+                Ok(Received::Bytes(bytes)) => {
+                    *last_data = now;
+                    // One of no bytes is one, too.
+                    budget = budget.saturating_sub(bytes.max(1));
+                }
+                Ok(Received::Nothing) => break Ok(Filled::Drained),
+                Err(loss) => break Err(loss),
+            }
+            if budget == 0 {
+                break Ok(Filled::More);
+            }
+        };
+        datagrams.give_up_missing(now, counts, &mut take);
+        counts.add(&aligned);
+        filled
     }
 
     /// The connection is over: judges the bytes that waited for more.
@@ -106,6 +181,19 @@ impl Fill {
         let aligned = self.probe.finish(&mut room[..held]);
         ring.commit(aligned.whole, aligned.held);
         count(&aligned, counts);
+    }
+}
+
+/// Takes what a datagram carried into the ring.
+fn take(mut bytes: &[u8], ring: &mut Ring, probe: &mut Probe, counts: &mut UpstreamCounts) {
+    while !bytes.is_empty() {
+        let (room, held) = ring.room();
+        let n = bytes.len().min(room.len() - held);
+        room[held..held + n].copy_from_slice(&bytes[..n]);
+        let aligned = probe.align(&mut room[..held + n]);
+        ring.commit(aligned.whole, aligned.held);
+        count(&aligned, counts);
+        bytes = &bytes[n..];
     }
 }
 

@@ -5,13 +5,13 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::config::Remote;
+use crate::config::{Reception, Remote};
 use crate::limits::{PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::failover::Upstream;
 use crate::stream::join::Readiness;
 use crate::upstream::schedule::Schedule;
-use crate::upstream::{Dialed, Framing};
+use crate::upstream::{Body, Dialed, Framing};
 use crate::viewer::Connection;
 
 /// A stream with a connected upstream, driven by hand.
@@ -38,7 +38,7 @@ impl Bench {
         let remote = Remote::sample();
         let log = crate::log::silent();
         let of_upstream = metrics.upstream(PATH, remote.label());
-        let upstreams = vec![Upstream::new(remote, of_upstream, &log)];
+        let upstreams = vec![Upstream::new(remote, Reception::default(), of_upstream, &log)];
         let schedule = Schedule::new(1, Some(Duration::from_secs(10)), |_| 0);
         let status = Arc::new(StreamStatus::new(now));
         let parts = Parts {
@@ -52,7 +52,7 @@ impl Bench {
         let (upstream, source) = UnixStream::pair().unwrap();
         source.set_nonblocking(true).unwrap();
         assert!(stream.failover().begin_attempt(now).is_some());
-        let dialed = Dialed { framing, ..Dialed::raw(source) };
+        let dialed = Dialed { body: Body::Stream(framing), ..Dialed::raw(source) };
         assert!(stream.failover().dialed(Ok(dialed), now));
         Bench { stream, trunk: Trunk::new().unwrap(), upstream, now, metrics, number: 0 }
     }

@@ -14,8 +14,8 @@ use restreamer_sys::process::{Running, prepare_output};
 use restreamer_sys::{Moved, file, wait};
 use slog::{Logger, error, info, warn};
 
+use super::Dialed;
 use super::error::DialError;
-use super::{Dialed, Framing};
 use crate::config::mask_passwords;
 use crate::limits::{
     COMMAND_END_TIMEOUT, COMMAND_LAST_READS_MAX, COMMAND_LINE_BYTES_MAX,
@@ -56,7 +56,7 @@ fn start(command: Command) -> std::io::Result<(Minder, Dialed)> {
         return Err(error);
     }
     let keeper = Some(Keeper { _alive: alive });
-    let dialed = Dialed { source: output.into(), framing: Framing::Raw, early: Vec::new(), keeper };
+    let dialed = Dialed { keeper, ..Dialed::raw(output) };
     Ok((Minder { running, errors, unwanted }, dialed))
 }
 

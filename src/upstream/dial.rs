@@ -10,16 +10,19 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, error};
 
+use super::datagram::{self, Payload};
 use super::error::DialError;
 use super::player::{self, Source, SystemClock};
 use super::{Dialed, command, file, http, tcp};
-use crate::config::{Remote, RemoteKind};
+use crate::config::{Reception, Remote, RemoteKind};
 use crate::limits::DIAL_STACK_BYTES;
 
 /// Starts attempts and knows the commands that are running.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     timeout: Option<Duration>,
+    /// Receive buffer of datagram sockets.
+    buffer_bytes: usize,
     minded: Arc<Minded>,
 }
 
@@ -32,8 +35,9 @@ struct Minded {
 
 impl Dialer {
     /// `timeout` bounds each attempt: connect, redirects and response head together.
-    pub fn new(timeout: Option<Duration>) -> Dialer {
-        Dialer { timeout, minded: Arc::default() }
+    /// `buffer_bytes` is the receive buffer of datagram sockets.
+    pub fn new(timeout: Option<Duration>, buffer_bytes: usize) -> Dialer {
+        Dialer { timeout, buffer_bytes, minded: Arc::default() }
     }
 
     /// Starts an attempt. `deliver` gets its result, on the attempt's thread; if there can be none,
@@ -41,6 +45,7 @@ impl Dialer {
     pub fn start(
         &self,
         remote: Remote,
+        reception: Reception,
         log: Logger,
         deliver: impl FnOnce(Result<Dialed, DialError>) + Send + 'static,
     ) {
@@ -52,7 +57,7 @@ impl Dialer {
         let in_thread = Arc::clone(&deliver);
         let started = thread.spawn(move || {
             if let Some(deliver) = take(&in_thread) {
-                dialer.run(&remote, &log, deliver);
+                dialer.run(&remote, &reception, &log, deliver);
             }
         });
         if let Err(error) = started
@@ -69,11 +74,29 @@ impl Dialer {
         drop(waited);
     }
 
-    fn run(&self, remote: &Remote, log: &Logger, deliver: impl FnOnce(Result<Dialed, DialError>)) {
+    fn run(
+        &self,
+        remote: &Remote,
+        reception: &Reception,
+        log: &Logger,
+        deliver: impl FnOnce(Result<Dialed, DialError>),
+    ) {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         match remote.kind() {
             RemoteKind::Http(url) => deliver(http::dial(url, deadline)),
             RemoteKind::Tcp(at) => deliver(connect_tcp(&at.host, at.port, deadline)),
+            RemoteKind::Udp(of) => {
+                deliver(datagram::udp(of, Payload::Packets, reception, self.buffer_bytes));
+            }
+            RemoteKind::Rtp(of) => {
+                deliver(datagram::udp(of, Payload::Rtp, reception, self.buffer_bytes));
+            }
+            RemoteKind::UnixDatagram(path) => {
+                deliver(datagram::unix_datagram(path, reception, self.buffer_bytes));
+            }
+            RemoteKind::UnixPacket(path) => {
+                deliver(datagram::unix_packet(path, reception, deadline));
+            }
             RemoteKind::Unix(path) => deliver(file::connect_unix(path, deadline)),
             RemoteKind::File(path) => match file::open(path) {
                 Ok(file::Opened::Ready(dialed)) => deliver(Ok(dialed)),

@@ -51,6 +51,20 @@ pub enum DialError {
     /// A file, FIFO or socket that cannot be opened.
     #[error("cannot be opened: {0}")]
     Open(io::Error),
+    /// A socket that cannot be bound.
+    #[error("cannot be received: {0}")]
+    Bind(io::Error),
+    /// A multicast group that cannot be joined.
+    #[error("cannot be joined: {0}")]
+    Join(io::Error),
+    /// No such network interface.
+    #[error("cannot be received on {name}: {error}")]
+    Interface {
+        /// The interface.
+        name: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// Neither a FIFO, a device nor a regular file.
     #[error("is neither file, device nor FIFO: {}", .0.display())]
     NotAFile(PathBuf),
@@ -63,6 +77,14 @@ pub enum DialError {
 }
 
 impl DialError {
+    /// What an error of a connect that was given a limit of time means.
+    pub fn of_connect(error: io::Error) -> DialError {
+        match error.kind() {
+            io::ErrorKind::TimedOut => DialError::TimedOut,
+            _ => DialError::Connect(error),
+        }
+    }
+
     /// One word for the metric's label and the log's `error` key.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -75,6 +97,8 @@ impl DialError {
             DialError::TooManyRedirects | DialError::BadRedirect | DialError::RedirectScheme(_) => {
                 "redirect"
             }
+            DialError::Bind(_) => "bind",
+            DialError::Join(_) | DialError::Interface { .. } => "join",
             DialError::Open(_) | DialError::NotAFile(_) => "open",
             DialError::Start(_) => "start",
             DialError::Thread(_) => "thread",

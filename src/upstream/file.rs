@@ -53,10 +53,7 @@ pub fn playing() -> io::Result<(Dialed, PipeWriter)> {
 /// Connects to a stream socket.
 pub fn connect_unix(path: &Path, deadline: Option<Instant>) -> Result<Dialed, DialError> {
     let patience = remaining(deadline, Instant::now());
-    let socket = socket::connect_unix(path, patience).map_err(|error| match error.kind() {
-        io::ErrorKind::TimedOut => DialError::TimedOut,
-        _ => DialError::Connect(error),
-    })?;
+    let socket = socket::connect_unix(path, patience).map_err(DialError::of_connect)?;
     file::set_nonblocking(socket.as_fd()).map_err(DialError::Connect)?;
     Ok(Dialed::raw(socket))
 }

@@ -10,7 +10,7 @@ use httparse::{EMPTY_HEADER, Status};
 use url::{Host, Url};
 
 use super::error::DialError;
-use super::{Dialed, Framing, tcp};
+use super::{Body, Dialed, Framing, tcp};
 use crate::clock::remaining;
 use crate::http::chunked::Chunked;
 use crate::limits::{HEADERS_MAX, REDIRECTS_MAX, UPSTREAM_HEAD_BYTES_MAX};
@@ -26,7 +26,7 @@ pub fn dial(url: &Url, deadline: Option<Instant>) -> Result<Dialed, DialError> {
                 let framing = head.framing()?;
                 socket.set_read_timeout(None).map_err(DialError::Connect)?;
                 socket.set_nonblocking(true).map_err(DialError::Connect)?;
-                return Ok(Dialed { framing, early, ..Dialed::raw(socket) });
+                return Ok(Dialed { body: Body::Stream(framing), early, ..Dialed::raw(socket) });
             }
             301 | 302 | 303 | 307 | 308 => at = redirected(&at, head.location.as_deref())?,
             other => return Err(DialError::Status(other)),

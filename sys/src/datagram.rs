@@ -31,13 +31,16 @@ pub struct Batch {
 }
 
 /// Makes a UDP socket that receives what is sent to `address`, non-blocking. Several sockets may
-/// share a multicast address and port.
+/// share a multicast address and port; the unspecified IPv6 address takes IPv4 as well.
 pub fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(family, SockType::Datagram, flags, None)?;
     if address.ip().is_multicast() {
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    }
+    if address.is_ipv6() {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
     }
     bind_to(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(fd)
@@ -58,6 +61,23 @@ pub fn interface(name: &str) -> io::Result<u32> {
     Ok(nix::net::if_::if_nametoindex(name)?)
 }
 
+/// Leaves a multicast group that was joined with the same source and interface.
+pub fn leave(
+    socket: BorrowedFd<'_>,
+    group: IpAddr,
+    source: Option<IpAddr>,
+    interface: u32,
+) -> io::Result<()> {
+    change(
+        socket,
+        group,
+        source,
+        interface,
+        libc::MCAST_LEAVE_GROUP,
+        libc::MCAST_LEAVE_SOURCE_GROUP,
+    )
+}
+
 /// Joins a multicast group, of one source alone if it is given, on an interface (0: the one that
 /// the routes say). The kernel leaves it when the socket is closed (RFC 3678).
 pub fn join(
@@ -66,18 +86,29 @@ pub fn join(
     source: Option<IpAddr>,
     interface: u32,
 ) -> io::Result<()> {
+    change(socket, group, source, interface, libc::MCAST_JOIN_GROUP, libc::MCAST_JOIN_SOURCE_GROUP)
+}
+
+fn change(
+    socket: BorrowedFd<'_>,
+    group: IpAddr,
+    source: Option<IpAddr>,
+    interface: u32,
+    of_any: i32,
+    of_source: i32,
+) -> io::Result<()> {
     let level = if group.is_ipv4() { libc::IPPROTO_IP } else { libc::IPPROTO_IPV6 };
     let gsr_group = storage(group);
     match source {
         None => {
             let request = libc::group_req { gr_interface: interface, gr_group: gsr_group };
-            set(socket, level, libc::MCAST_JOIN_GROUP, &request)
+            set(socket, level, of_any, &request)
         }
         Some(source) => {
             let gsr_source = storage(source);
             let request =
                 libc::group_source_req { gsr_interface: interface, gsr_group, gsr_source };
-            set(socket, level, libc::MCAST_JOIN_SOURCE_GROUP, &request)
+            set(socket, level, of_source, &request)
         }
     }
 }
@@ -262,7 +293,11 @@ mod tests {
         let near = bind("0.0.0.0:0".parse().unwrap()).unwrap();
         let lo = interface("lo").unwrap();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        join(near.as_fd(), ip("232.1.1.1"), Some(ip("127.0.0.1")), lo).unwrap();
+        for _ in 0..2 {
+            join(near.as_fd(), ip("232.1.1.1"), Some(ip("127.0.0.1")), lo).unwrap();
+            leave(near.as_fd(), ip("232.1.1.1"), Some(ip("127.0.0.1")), lo).unwrap();
+        }
+        assert!(leave(near.as_fd(), ip("232.1.1.1"), None, lo).is_err(), "not a member");
         assert!(join(near.as_fd(), ip("10.0.0.1"), None, lo).is_err());
         assert!(interface("no such interface").is_err());
     }

@@ -64,7 +64,16 @@ pub fn limit_unsent(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
 
 /// Connects to a unix stream socket, before `timeout` has passed (`None`: whenever it is taken).
 pub fn connect_unix(path: &Path, timeout: Option<Duration>) -> io::Result<OwnedFd> {
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    connect_unix_as(SockType::Stream, path, timeout)
+}
+
+/// Connects to a unix seqpacket socket, likewise.
+pub fn connect_unix_packet(path: &Path, timeout: Option<Duration>) -> io::Result<OwnedFd> {
+    connect_unix_as(SockType::SeqPacket, path, timeout)
+}
+
+fn connect_unix_as(kind: SockType, path: &Path, timeout: Option<Duration>) -> io::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
     if let Some(timeout) = timeout {
         // Connecting waits as long as sending may wait (`unix_stream_connect` in the kernel).
         // 0 would be for ever.

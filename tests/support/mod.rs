@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
 pub mod crowd;
+pub mod datagram;
+pub mod hosts;
 pub mod http;
 pub mod media;
 pub mod node;

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -45,6 +47,123 @@ fn tcp_is_a_host_and_a_port() {
 }
 
 #[test]
+fn datagrams_have_an_address_and_may_have_a_source() {
+    let table = [
+        ("udp://239.0.0.1:5000", "239.0.0.1", 5000, None),
+        ("UDP://239.0.0.1:5000/", "239.0.0.1", 5000, None),
+        ("udp://@239.0.0.1:5000", "239.0.0.1", 5000, None),
+        ("udp://10.0.0.1:1", "10.0.0.1", 1, None),
+        ("udp://@10.0.0.1:1/", "10.0.0.1", 1, None),
+        ("udp://0.0.0.0:65535", "0.0.0.0", 65535, None),
+        ("udp://Node-1.tv.example:5000", "Node-1.tv.example", 5000, None),
+        ("udp://:5000", "::", 5000, None),
+        ("udp://@:5000", "::", 5000, None),
+        ("udp://@:05000/", "::", 5000, None),
+        ("udp://[::]:5000", "::", 5000, None),
+        ("udp://[ff15::1]:5000", "ff15::1", 5000, None),
+        ("udp://@[ff02::1%eth0]:5000", "ff02::1%eth0", 5000, None),
+        ("udp://192.0.2.1@232.0.0.1:5000", "232.0.0.1", 5000, Some("192.0.2.1")),
+        ("udp://192.0.2.1@239.255.255.255:1/", "239.255.255.255", 1, Some("192.0.2.1")),
+        ("udp://[2001:db8::1]@[ff35::1]:5000", "ff35::1", 5000, Some("2001:db8::1")),
+        ("udp://[2001:DB8::0:1]@[FF35::1%2]:5000", "FF35::1%2", 5000, Some("2001:db8::1")),
+    ];
+    for (text, host, port, source) in table {
+        let address = HostPort { host: host.to_owned(), port };
+        let expected = Datagrams { address, source: source.map(str::to_owned) };
+        assert_eq!(kind(text), RemoteKind::Udp(expected.clone()), "{text}");
+        assert_eq!(Remote::parse(text).expect(text).label(), text);
+        let text = text.to_ascii_lowercase().replace("udp:", "rtp:");
+        let expected =
+            Datagrams { address: HostPort { host: host.to_ascii_lowercase(), port }, ..expected };
+        assert_eq!(kind(&text), RemoteKind::Rtp(expected), "{text}");
+        assert_eq!(Remote::parse(&text).expect(&text).label(), text);
+    }
+}
+
+#[test]
+fn bad_datagram_addresses_are_refused_with_a_reason() {
+    let form = "SCHEME is written SCHEME://host:port or SCHEME://source@group:port";
+    let no_port = "SCHEME needs a port";
+    let port = "its port is not a number within 1 and 65535";
+    let brackets = "an IPv6 address needs brackets, as in SCHEME://[::1]:8000";
+    let host = "its host is neither a name nor an IP address";
+    let password = "SCHEME takes no password";
+    let options = "SCHEME takes no options behind a ?, use `mru`, `clientinterface` and `rejoin`";
+    let source = "what is in front of the @ must be the IP address of a sender, \
+        as in SCHEME://192.0.2.1@232.0.0.1:5000";
+    let group = "what is behind a source's @ must be the IP address of a multicast group, \
+        as in SCHEME://192.0.2.1@232.0.0.1:5000";
+    let families = "source and group must be both IPv4 or both IPv6 addresses";
+    let table = [
+        ("", form),
+        ("239.0.0.1:5000", form),
+        ("/239.0.0.1:5000", form),
+        ("///239.0.0.1:5000", form),
+        ("//", no_port),
+        ("///", no_port),
+        ("//@", no_port),
+        ("//239.0.0.1", no_port),
+        ("//239.0.0.1:", no_port),
+        ("//@239.0.0.1", no_port),
+        ("//[ff15::1]", no_port),
+        ("//:", no_port),
+        ("//:0", port),
+        ("//239.0.0.1:0", port),
+        ("//239.0.0.1:65536", port),
+        ("//239.0.0.1:+1", port),
+        ("//239.0.0.1:http", port),
+        ("//ff15::1:5000", brackets),
+        ("//@ff15::1:5000", brackets),
+        ("//2001:db8::1@[ff35::1]:5000", brackets),
+        ("//[2001:db8::1]@ff35::1:5000", brackets),
+        ("//239.0.0:5000", host),
+        ("//h_!:5000", host),
+        ("//239.0.0.1:5000:1", brackets),
+        ("//[239.0.0.1]:5000", host),
+        ("//239.0.0.1:5000/x", form),
+        ("//239.0.0.1:5000//", form),
+        ("//239.0.0.1:5000#x", form),
+        ("//239.0.0.1:5000/#x", form),
+        ("//239.0.0.1:5000/x?y", form),
+        ("//@239.0.0.1:5000?pkt_size=1316", options),
+        ("//@239.0.0.1:5000/?localaddr=10.0.0.1", options),
+        ("//239.0.0.1:5000?", options),
+        ("//a:b@239.0.0.1:5000", password),
+        ("//:b@239.0.0.1:5000", password),
+        ("//a:@239.0.0.1:5000", password),
+        ("//192.0.2.1:b@232.0.0.1:5000", password),
+        ("//[2001:db8::1]:b@[ff35::1]:5000", password),
+        ("//alice@239.0.0.1:5000", source),
+        ("//192.0.2@232.0.0.1:5000", source),
+        ("//@@232.0.0.1:5000", source),
+        ("//192.0.2.1@192.0.2.2@232.0.0.1:5000", source),
+        ("//[192.0.2.1]@232.0.0.1:5000", source),
+        ("//[]@232.0.0.1:5000", source),
+        ("//[fe80::1%eth0]@[ff35::1]:5000", source),
+        ("//232.0.0.2@232.0.0.1:5000", source),
+        ("//0.0.0.0@232.0.0.1:5000", source),
+        ("//255.255.255.255@232.0.0.1:5000", source),
+        ("//[::]@[ff35::1]:5000", source),
+        ("//[ff35::2]@[ff35::1]:5000", source),
+        ("//192.0.2.1@192.0.2.2:5000", group),
+        ("//192.0.2.1@group.example:5000", group),
+        ("//192.0.2.1@:5000", group),
+        ("//[2001:db8::1]@[2001:db8::2]:5000", group),
+        ("//[2001:db8::1]@[::ffff:232.0.0.1]:5000", group),
+        ("//[2001:db8::1]@232.0.0.1:5000", families),
+        ("//192.0.2.1@[ff35::1]:5000", families),
+        ("//192.0.2.1@232.0.0.1", no_port),
+        ("//192.0.2.1@232.0.0.1:0", port),
+    ];
+    for scheme in ["udp", "rtp"] {
+        for (rest, expected) in table {
+            let text = format!("{scheme}:{rest}");
+            assert_eq!(error(&text), expected.replace("SCHEME", scheme), "{text}");
+        }
+    }
+}
+
+#[test]
 fn paths_are_absolute_and_decoded() {
     for (text, path) in [
         ("file:///srv/a.ts", "/srv/a.ts"),
@@ -62,6 +181,25 @@ fn paths_are_absolute_and_decoded() {
     let longest = format!("/{}", "x".repeat(106));
     assert_eq!(kind(&format!("unix://{longest}")), RemoteKind::Unix(PathBuf::from(&longest)));
     assert_eq!(error(&format!("unix://{longest}x")), "a socket's path has at most 107 bytes");
+    for (scheme, kind_of) in [
+        ("unixgram", RemoteKind::UnixDatagram as fn(PathBuf) -> RemoteKind),
+        ("unixpacket", RemoteKind::UnixPacket),
+        ("UnixPacket", RemoteKind::UnixPacket),
+    ] {
+        for (rest, path) in [
+            ("///run/x.sock", "/run/x.sock"),
+            ("/run/x.sock", "/run/x.sock"),
+            ("//localhost/run/x.sock", "/run/x.sock"),
+            ("///run/a%20b", "/run/a b"),
+            (&format!("//{longest}"), &longest),
+        ] {
+            let text = format!("{scheme}:{rest}");
+            assert_eq!(kind(&text), kind_of(PathBuf::from(path)), "{text}");
+            assert_eq!(Remote::parse(&text).expect(&text).label(), text);
+        }
+        let said = "a socket's path has at most 107 bytes";
+        assert_eq!(error(&format!("{scheme}://{longest}x")), said);
+    }
 }
 
 #[test]
@@ -86,7 +224,9 @@ fn commands_take_both_forms_and_keep_their_case() {
 
 #[test]
 fn bad_addresses_are_refused_with_a_reason() {
-    let no_scheme = "is not a URL, expected http://, tcp://, unix://, file:// or fork://";
+    let no_scheme = "is not a URL, expected http://, tcp://, udp://, rtp://, unix://, \
+        unixgram://, unixpacket://, file:// or fork://";
+    let schemes = "expected http, tcp, udp, rtp, unix, unixgram, unixpacket, file or fork";
     let space = "has white space around it or a control character in it";
     let port = "its port is not a number within 1 and 65535";
     let table = [
@@ -98,13 +238,10 @@ fn bad_addresses_are_refused_with_a_reason() {
         (" http://x", space),
         ("http://x\n", space),
         ("http://x/\ty", space),
-        ("origin:80/x", "unknown scheme `origin`, expected http, tcp, unix, file or fork"),
-        ("srt://h:1", "unknown scheme `srt`, expected http, tcp, unix, file or fork"),
+        ("origin:80/x", &format!("unknown scheme `origin`, {schemes}")),
+        ("srt://h:1", &format!("unknown scheme `srt`, {schemes}")),
         ("https://h/", "https upstreams are not supported yet by this version"),
-        ("UDP://h:1", "udp upstreams are not supported yet by this version"),
-        ("rtp://h:1", "rtp upstreams are not supported yet by this version"),
-        ("unixgram:///x", "unixgram upstreams are not supported yet by this version"),
-        ("unixpacket:///x", "unixpacket upstreams are not supported yet by this version"),
+        ("HTTPS://u:p@h/", "https upstreams are not supported yet by this version"),
         ("http:", "http is written http://host/path"),
         ("http:h/x", "http is written http://host/path"),
         ("http:\\\\u:p@h/x", "http is written http://host/path"),
@@ -155,6 +292,14 @@ fn bad_names_are_refused_with_a_reason() {
         ("file:///%é", "has a % without two hexadecimal digits behind it, write %25"),
         ("file:///a%00b", "has a NUL character (%00)"),
         ("unix://x", "unix is written unix:///path"),
+        ("unixgram://x", "unixgram is written unixgram:///path"),
+        ("unixgram:x", "unixgram is written unixgram:///path"),
+        ("unixgram:///x?y", query),
+        ("unixgram:///a%00b", "has a NUL character (%00)"),
+        ("unixpacket://host/x", "unixpacket is written unixpacket:///path"),
+        ("unixpacket://u:p@h/x", "unixpacket is written unixpacket:///path"),
+        ("unixpacket:///x#y", query),
+        ("unixpacket:///100%", "has a % without two hexadecimal digits behind it, write %25"),
         ("fork:x", "fork is written fork://command?argument+argument"),
         ("fork://", command),
         ("fork:///", command),
@@ -206,6 +351,17 @@ fn debug_shows_what_it_is() {
     assert_eq!(format!("{:?}", Remote::sample().kind()), "Sample");
     assert_eq!(format!("{:?}", kind("http://h/x")), "Http(\"http://h/x\")");
     assert_eq!(format!("{:?}", kind("file:///x")), "File(\"/x\")");
+    assert_eq!(format!("{:?}", kind("unixgram:///x")), "UnixDatagram(\"/x\")");
+    assert_eq!(format!("{:?}", kind("unixpacket:///x")), "UnixPacket(\"/x\")");
+    for (scheme, name) in [("udp", "Udp"), ("rtp", "Rtp")] {
+        assert_eq!(
+            format!("{:?}", kind(&format!("{scheme}://192.0.2.1@232.0.0.1:5"))),
+            format!(
+                "{name}(Datagrams {{ address: HostPort {{ host: \"232.0.0.1\", port: 5 }}, \
+                source: Some(\"192.0.2.1\") }})"
+            )
+        );
+    }
     assert_eq!(
         format!("{:?}", kind("fork://x?a")),
         "Command { program: \"x\", arguments: [\"a\"] }"
@@ -220,16 +376,37 @@ proptest! {
 
     #[test]
     fn no_url_panics(
-        scheme in "(http|tcp|unix|file|fork|https|udp):/{0,3}",
+        scheme in "(http|tcp|udp|rtp|unix|unixgram|unixpacket|file|fork|https):/{0,3}",
         rest in "[a-z0-9:/@?#%+\\[\\]. é-]{0,40}",
     ) {
         let _ = Remote::parse(&format!("{scheme}{rest}"));
     }
 
+    /// Who receives need not look again: the group is one, of the source's family.
+    #[test]
+    fn a_source_comes_with_a_group(
+        source in "(|@|[0-9.]{1,15}@|192.0.2.[0-9]{1,3}@|\\[[0-9a-f:]{2,9}\\]@|\\[fe80::[0-9]\\]@)",
+        group in "([a-z0-9.]{0,9}|2[0-9]{2}.0.0.1|\\[ff[0-9]5::1(%[a-z0-9]{1,4})?\\])",
+        port in "(:[0-9]{1,5})?/?",
+    ) {
+        let text = format!("udp://{source}{group}{port}");
+        if let Ok(remote) = Remote::parse(&text) {
+            let RemoteKind::Udp(datagrams) = remote.kind() else { panic!("{text}: not udp") };
+            prop_assert!(!datagrams.address.host.is_empty() && datagrams.address.port != 0);
+            if let Some(source) = &datagrams.source {
+                let source: IpAddr = source.parse().expect("an address");
+                let host = datagrams.address.host.split('%').next().expect("one");
+                let group: IpAddr = host.parse().expect("an address");
+                prop_assert!(group.is_multicast() && !source.is_multicast());
+                prop_assert_eq!(group.is_ipv4(), source.is_ipv4());
+            }
+        }
+    }
+
     /// Whatever else is in the URL, and whether it is accepted or not.
     #[test]
     fn no_password_is_ever_shown(
-        scheme in "(http|HTTP|tcp|udp|fork|x)://",
+        scheme in "(http|HTTP|tcp|udp|rtp|unixgram|unixpacket|fork|https|x)://",
         fork in "(|x\\?http://|x\\?-i\\+x=tcp://)",
         user in "[a-z]{0,3}",
         password in "[A-Za-z0-9!$&'*,;=%]{0,4}SESAME[A-Za-z0-9!$@:]{0,4}",

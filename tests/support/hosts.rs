@@ -1,0 +1,73 @@
+//! Two hosts on one machine: network namespaces of the test's own, tied by a virtual cable. It
+//! takes root.
+
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::process::Command;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Two hosts: one that sends (10.213.0.1 and .3, and the same in `fd13::/64`) and one with the node
+/// (10.213.0.2), each on its interface `cable`.
+pub struct Hosts {
+    pub sender: String,
+    pub node: String,
+}
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    let why = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments}: {why}");
+}
+
+impl Hosts {
+    pub fn new(name: &str) -> Hosts {
+        let of = |role| format!("rs-{name}-{role}-{}", std::process::id());
+        let hosts = Hosts { sender: of("s"), node: of("n") };
+        let (sender, node) = (&hosts.sender, &hosts.node);
+        ip(&format!("netns add {sender}"));
+        ip(&format!("netns add {node}"));
+        ip(&format!("-n {sender} link add cable type veth peer name cable netns {node}"));
+        for (host, number) in [(sender, 1), (sender, 3), (node, 2)] {
+            ip(&format!("-n {host} addr add 10.213.0.{number}/24 dev cable"));
+            ip(&format!("-n {host} addr add fd13::{number}/64 dev cable nodad"));
+        }
+        for host in [sender, node] {
+            ip(&format!("-n {host} link set lo up"));
+            ip(&format!("-n {host} link set cable up"));
+            ip(&format!("-n {host} route add 224.0.0.0/4 dev cable"));
+        }
+        hosts
+    }
+
+    /// Runs `f` on a thread that is on the host; sockets and processes it makes stay there.
+    pub fn on<T: Send>(host: &str, f: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let run = || {
+                let namespace = File::open(format!("/run/netns/{host}")).unwrap();
+                let kind = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), kind).unwrap();
+                f()
+            };
+            scope.spawn(run).join().unwrap()
+        })
+    }
+
+    /// Pulls the cable.
+    pub fn cut(&self) {
+        ip(&format!("-n {} link set cable down", self.sender));
+    }
+
+    pub fn socket(&self, from: &str) -> UdpSocket {
+        Hosts::on(&self.sender, || UdpSocket::bind((from, 0)).unwrap())
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        for host in [&self.sender, &self.node] {
+            ip(&format!("netns del {host}"));
+        }
+    }
+}
