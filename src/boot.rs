@@ -17,7 +17,7 @@ use slog::{Logger, crit, info, o, warn};
 
 use crate::config::{Config, StreamConfig};
 use crate::http::route::Routes;
-use crate::limits::{DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, PACKET_BYTES};
+use crate::limits::{DATAGRAM_BUFFER_BYTES_MIN, DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, PACKET_BYTES};
 use crate::log::{self, LogHandle, Target};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::side::rates::Rates;
@@ -103,7 +103,8 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     let now = Instant::now();
     let admission = Arc::new(Admission::new(config.max_connections));
     let (streams, shown) = streams(config, &metrics, &admission, &root, now);
-    let dialer = Dialer::new(config.timeout, config.input_buffer_packets * PACKET_BYTES);
+    let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
+    let dialer = Dialer::new(config.timeout, buffer_bytes);
     let parts = worker::Parts {
         number: 0,
         routes: Routes::new(

@@ -79,7 +79,7 @@ pub struct Parts {
 pub struct Turned {
     /// There is more to do at once.
     pub again: bool,
-    /// Bytes that the upstream brought.
+    /// What the upstream took of the kernel's buffer, in bytes.
     pub intake: usize,
 }
 
@@ -152,7 +152,8 @@ impl Stream {
         again |= self.serve_members(now);
         self.ring.evict(self.limit.bytes());
         self.publish(now);
-        Turned { again, intake: to.since(from) }
+        let intake = to.since(from) + self.failover.overhead_bytes();
+        Turned { again, intake }
     }
 
     /// Its upstream cannot be watched: it is lost, as if it had broken.

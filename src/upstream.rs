@@ -26,10 +26,10 @@ pub use framing::Framing;
 /// An upstream that answered.
 #[derive(Debug)]
 pub struct Dialed {
+    /// What is read from the source. Let go of before it: a socket's file goes first.
+    pub body: Body,
     /// The body, non-blocking, from the first byte that is not in `early` on.
     pub source: OwnedFd,
-    /// What is read from it.
-    pub body: Body,
     /// The beginning of the body, if it came with the response head.
     pub early: Vec<u8>,
     /// Ends what has to end with the connection, when it is dropped.

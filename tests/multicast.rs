@@ -35,7 +35,7 @@ fn received(hosts: &Hosts, remote: &str, more: &Value, send: impl Fn(u64) + Sync
             assert_eq!(watcher.verifier.packets, DATAGRAMS * PACKETS, "{remote}");
         }
         // Received once, however many watch.
-        assert_eq!(node.count("restreamer_datagrams_total", "/a.ts"), DATAGRAMS, "{remote}");
+        node.await_count("restreamer_datagrams_total", "/a.ts", DATAGRAMS);
     });
 }
 
@@ -67,6 +67,59 @@ fn a_group_of_one_source_leaves_the_others_out() {
             ours.send_to(&payload(number), group).unwrap();
         });
     }
+}
+
+#[test]
+fn what_comes_on_another_interface_is_left_out() {
+    let hosts = Hosts::new("other");
+    // The same group on a second interface, joined by a second stream of the same node.
+    Hosts::on(&hosts.node, || {
+        support::hosts::ip("link add other type veth peer name elsewhere");
+        support::hosts::ip("addr add 10.214.0.2/24 dev other");
+        support::hosts::ip("link set other up");
+    });
+    let socket = hosts.socket("10.213.0.1");
+    let on = |path: &str, interface: &str| {
+        let mut resource = stream(path, "udp://239.255.1.1:5000");
+        resource["clientinterface"] = interface.into();
+        resource
+    };
+    Hosts::on(&hosts.node, || {
+        let node =
+            Node::with(&json!({ "resources": [on("/a.ts", "cable"), on("/b.ts", "other")] }));
+        node.await_connected();
+        node.await_connected();
+        paced(0..100, |number| {
+            socket.send_to(&payload(number), "239.255.1.1:5000").unwrap();
+        });
+        node.await_count("restreamer_datagrams_total", "/a.ts", 100);
+        assert_eq!(node.count("restreamer_datagrams_total", "/b.ts"), 0);
+    });
+}
+
+#[test]
+fn an_interface_that_comes_back_is_joined_again() {
+    let hosts = Hosts::new("back");
+    let mut resource = stream("/a.ts", "udp://239.255.1.1:5000");
+    resource["clientinterface"] = "gone".into();
+    resource["rejoin"] = json!(0.1);
+    Hosts::on(&hosts.node, || {
+        let make = || {
+            support::hosts::ip("link add gone type veth peer name elsewhere");
+            support::hosts::ip("link set gone up");
+        };
+        make();
+        let node = Node::with(&json!({ "resources": [resource] }));
+        node.await_connected();
+        support::hosts::ip("link del gone");
+        let now = node.metric("restreamer_rejoins_total", "/a.ts");
+        node.await_metric("restreamer_rejoins_total", "/a.ts", |rejoins| rejoins > now + 1.0);
+        make();
+        support::eventually("membership on the new interface", || {
+            let groups = std::fs::read_to_string("/proc/thread-self/net/igmp").unwrap();
+            groups.contains("0101FFEF").then_some(())
+        });
+    });
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(super) struct Families {
     rtp_repeated: IntCounterVec,
     rtp_reordered: IntCounterVec,
     rtp_late: IntCounterVec,
+    rtp_strays: IntCounterVec,
+    rtp_restarts: IntCounterVec,
     rejoins: IntCounterVec,
     attempts: IntCounterVec,
     losses: IntCounterVec,
@@ -91,7 +93,15 @@ impl Families {
             ),
             rejoins: counter(
                 "restreamer_rejoins_total",
-                "Times that a silent multicast group was joined again.",
+                "Attempts to join a silent multicast group again.",
+            ),
+            rtp_strays: counter(
+                "restreamer_rtp_strays_total",
+                "RTP datagrams of another sender, or with a number out of all reason.",
+            ),
+            rtp_restarts: counter(
+                "restreamer_rtp_restarts_total",
+                "Times that an RTP sender began anew.",
             ),
             attempts: by(
                 "restreamer_upstream_attempts_total",
@@ -126,6 +136,8 @@ impl Families {
             rtp_repeated: of(&self.rtp_repeated),
             rtp_reordered: of(&self.rtp_reordered),
             rtp_late: of(&self.rtp_late),
+            rtp_strays: of(&self.rtp_strays),
+            rtp_restarts: of(&self.rtp_restarts),
             rejoins: of(&self.rejoins),
             attempts: self.attempts.clone(),
             losses: self.losses.clone(),
@@ -153,6 +165,8 @@ pub struct UpstreamMetrics {
     rtp_repeated: IntCounter,
     rtp_reordered: IntCounter,
     rtp_late: IntCounter,
+    rtp_strays: IntCounter,
+    rtp_restarts: IntCounter,
     rejoins: IntCounter,
     attempts: IntCounterVec,
     losses: IntCounterVec,
@@ -191,11 +205,15 @@ pub struct UpstreamCounts {
     pub rtp_reordered: u64,
     /// RTP: datagrams that came after they were given up.
     pub rtp_late: u64,
+    /// RTP: datagrams of another sender, or out of all reason.
+    pub rtp_strays: u64,
+    /// RTP: times that the sender began anew.
+    pub rtp_restarts: u64,
 }
 
 impl UpstreamCounts {
-    /// Adds what was counted elsewhere.
-    pub fn add(&mut self, other: &UpstreamCounts) {
+    /// Adds what was counted of packets elsewhere.
+    pub fn add_packets(&mut self, other: &UpstreamCounts) {
         self.packets += other.packets;
         self.bytes += other.bytes;
         self.sync_losses += other.sync_losses;
@@ -252,6 +270,8 @@ impl UpstreamMetrics {
             (&self.rtp_repeated, counts.rtp_repeated),
             (&self.rtp_reordered, counts.rtp_reordered),
             (&self.rtp_late, counts.rtp_late),
+            (&self.rtp_strays, counts.rtp_strays),
+            (&self.rtp_restarts, counts.rtp_restarts),
         ] {
             if by > 0 {
                 metric.inc_by(by);

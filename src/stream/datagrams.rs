@@ -23,12 +23,14 @@ pub struct Datagrams {
     overflow: u32,
     /// When the group was joined, or joined again.
     joined: Instant,
+    /// That in this silence, too.
+    rejoined: bool,
 }
 
 /// How a call came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// So many bytes; there may be more.
+    /// So many bytes, a packet's at least for each; there may be more.
     Bytes(usize),
     /// There is nothing more now.
     Nothing,
@@ -38,7 +40,7 @@ impl Datagrams {
     /// A socket that nothing was read from.
     pub fn new(of: Datagram, now: Instant) -> Datagrams {
         let places = vec![0; DATAGRAMS_PER_CALL * of.longest].into_boxed_slice();
-        Datagrams { of, places, reorder: Reorder::new(), overflow: 0, joined: now }
+        Datagrams { of, places, reorder: Reorder::new(), overflow: 0, joined: now, rejoined: false }
     }
 
     /// When to read again though nothing has come since `last_data`: a datagram is missing for too
@@ -48,16 +50,16 @@ impl Datagrams {
     }
 
     fn rejoin_at(&self, last_data: Instant) -> Option<Instant> {
-        let (after, _) = self.rejoin()?;
+        let after = self.of.rejoin.filter(|_| self.of.membership.is_some())?;
         Some(last_data.max(self.joined) + after)
     }
 
-    /// The group to join again, if that is due.
-    pub fn rejoin_due(&mut self, last_data: Instant, now: Instant) -> Option<Membership> {
+    /// The group to join again, if that is due, and whether for the first time in this silence.
+    pub fn rejoin_due(&mut self, last_data: Instant, now: Instant) -> Option<(Membership, bool)> {
         let due = self.rejoin_at(last_data)? <= now;
         let (_, membership) = self.rejoin().filter(|_| due)?;
         self.joined = now;
-        Some(membership)
+        Some((membership, !std::mem::replace(&mut self.rejoined, true)))
     }
 
     /// Reads datagrams with one call, and gives what they carry to `out`.
@@ -82,7 +84,8 @@ impl Datagrams {
             if length == 0 && self.of.ends {
                 return Err(Loss::Ended);
             }
-            bytes += length;
+            bytes += length.max(PACKET_BYTES);
+            self.rejoined = false;
             take(&self.of, &mut self.reorder, &place[..length], now, counts, &mut out);
         }
         if batch.count == 0 { Ok(Received::Nothing) } else { Ok(Received::Bytes(bytes)) }
@@ -100,8 +103,15 @@ impl Datagrams {
         add(&seen, counts);
     }
 
+    /// The end: what waits for missing ones goes out.
+    pub fn flush(&mut self, counts: &mut UpstreamCounts, out: impl FnMut(&[u8])) {
+        let mut seen = RtpCounts::default();
+        self.reorder.flush(&mut seen, out);
+        add(&seen, counts);
+    }
+
     fn rejoin(&self) -> Option<(Duration, Membership)> {
-        self.of.rejoin.zip(self.of.membership)
+        self.of.rejoin.zip(self.of.membership.clone())
     }
 }
 
@@ -137,4 +147,6 @@ fn add(seen: &RtpCounts, counts: &mut UpstreamCounts) {
     counts.rtp_repeated += seen.repeated;
     counts.rtp_reordered += seen.reordered;
     counts.rtp_late += seen.late;
+    counts.rtp_strays += seen.strays;
+    counts.rtp_restarts += seen.restarts;
 }

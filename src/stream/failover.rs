@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, info, o, warn};
 
-use super::fill::{Fill, Filled};
+use super::fill::{Fill, Filled, Rejoin};
 use crate::clock::earlier;
 use crate::config::{Reception, Remote, RemoteKind};
-use crate::limits::DIAL_STACK_BYTES;
+use crate::limits::{DATAGRAM_OVERHEAD_BYTES, DIAL_STACK_BYTES};
 use crate::metrics::{StreamStatus, UpstreamCounts, UpstreamMetrics};
 use crate::ring::Ring;
 use crate::upstream::schedule::Schedule;
@@ -28,6 +28,8 @@ pub struct Failover {
     link: Link,
     status: Arc<StreamStatus>,
     counts: UpstreamCounts,
+    /// Datagrams that the last fill brought.
+    datagrams: usize,
 }
 
 /// What it takes to dial an upstream.
@@ -81,7 +83,15 @@ impl Failover {
         status: Arc<StreamStatus>,
     ) -> Failover {
         let counts = UpstreamCounts::default();
-        Failover { upstreams, schedule, read_timeout, link: Link::Waiting, status, counts }
+        Failover {
+            upstreams,
+            schedule,
+            read_timeout,
+            link: Link::Waiting,
+            status,
+            counts,
+            datagrams: 0,
+        }
     }
 
     /// Whether an upstream is connected.
@@ -154,7 +164,10 @@ impl Failover {
     /// Reads the connected upstream into the ring; an end of it is dealt with here.
     pub fn fill(&mut self, ring: &mut Ring, now: Instant) -> Filled {
         let Link::Connected { fill, .. } = &mut self.link else { return Filled::Drained };
-        match fill.fill(ring, now, &mut self.counts) {
+        let before = self.counts.datagrams;
+        let filled = fill.fill(ring, now, &mut self.counts);
+        self.datagrams = usize::try_from(self.counts.datagrams - before).unwrap_or(usize::MAX);
+        match filled {
             Ok(filled) => filled,
             Err(loss) => {
                 self.give_up(&loss, ring, now);
@@ -163,17 +176,26 @@ impl Failover {
         }
     }
 
+    /// What the last fill took of the kernel's buffer beside the stream's bytes.
+    pub fn overhead_bytes(&self) -> usize {
+        self.datagrams.saturating_mul(DATAGRAM_OVERHEAD_BYTES)
+    }
+
     /// Whether there is something to do though nothing has come. Joins a silent multicast group
     /// again, on a thread of its own: the kernel may take its time over it.
     pub fn is_due(&mut self, now: Instant) -> bool {
         let Link::Connected { upstream, fill } = &mut self.link else { return false };
         let due = fill.deadline().is_some_and(|deadline| deadline <= now);
-        if let Some((membership, socket)) = fill.rejoin_due(now) {
+        if let Some(Rejoin { membership, socket, first }) = fill.rejoin_due(now) {
             let log = self.upstreams[*upstream].log.clone();
             self.upstreams[*upstream].metrics.rejoined();
-            info!(log, "nothing comes, the group is joined again"; "event" => "rejoin");
+            if first {
+                info!(log, "nothing comes, the group is joined again"; "event" => "rejoin");
+            }
             let rejoin = move || {
-                if let Err(why) = membership.renew(socket.as_fd()) {
+                if let Err(why) = membership.renew(socket.as_fd())
+                    && first
+                {
                     warn!(log, "the group cannot be joined again: {why}";
                         "event" => "error", "error" => "rejoin");
                 }

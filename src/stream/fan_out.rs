@@ -124,8 +124,8 @@ impl Stream {
         again
     }
 
-    /// Looks at every viewer whose socket is full (on pause, or gone?), and at those who have ended
-    /// their side and were sent nothing since (listening, or gone?).
+    /// Looks at every viewer whose socket is full (on pause, or gone?), and at those who have it
+    /// all, have ended their side and were sent nothing since (listening, or gone?).
     pub(super) fn check_stalled(&mut self, now: Instant) {
         let mut gone = Vec::new();
         let mut silent = false;
@@ -137,7 +137,7 @@ impl Stream {
                 && !matches!(may_stay(state, socket), Ok(true))
             {
                 gone.push((key, Departure::Vanished));
-            } else if let Some(since) = connection.half_closed
+            } else if let (State::Live(_), Some(since)) = (&*state, connection.half_closed)
                 && self.last_chunk <= since
             {
                 silent = true;

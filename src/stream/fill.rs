@@ -18,8 +18,9 @@ use crate::upstream::{Body, Dialed, Framing, Loss};
 /// A connected upstream.
 #[derive(Debug)]
 pub struct Fill {
-    source: OwnedFd,
+    /// Let go of before the source: a socket's file goes first.
     reader: Reader,
+    source: OwnedFd,
     probe: Probe,
     last_data: Instant,
     _keeper: Option<Keeper>,
@@ -32,7 +33,18 @@ enum Reader {
         /// Came with the response head and was not read into the ring yet.
         early: Vec<u8>,
     },
-    Datagrams(Datagrams),
+    Datagrams(Box<Datagrams>),
+}
+
+/// A multicast group to join again.
+#[derive(Debug)]
+pub struct Rejoin {
+    /// The group.
+    pub membership: Membership,
+    /// A descriptor to do it with.
+    pub socket: OwnedFd,
+    /// Whether it is the first time in this silence.
+    pub first: bool,
 }
 
 /// How reading came to an end for this turn.
@@ -51,7 +63,7 @@ impl Fill {
     pub fn new(dialed: Dialed, now: Instant) -> Fill {
         let reader = match dialed.body {
             Body::Stream(framing) => Reader::Stream { framing, early: dialed.early },
-            Body::Datagrams(of) => Reader::Datagrams(Datagrams::new(of, now)),
+            Body::Datagrams(of) => Reader::Datagrams(Box::new(Datagrams::new(of, now))),
         };
         Fill {
             source: dialed.source,
@@ -80,13 +92,13 @@ impl Fill {
         }
     }
 
-    /// The multicast group to join again, if it has been silent for long enough, and a descriptor
-    /// to do it with.
-    pub fn rejoin_due(&mut self, now: Instant) -> Option<(Membership, OwnedFd)> {
+    /// The multicast group to join again, if it has been silent for long enough.
+    pub fn rejoin_due(&mut self, now: Instant) -> Option<Rejoin> {
         let Reader::Datagrams(datagrams) = &mut self.reader else { return None };
-        let membership = datagrams.rejoin_due(self.last_data, now)?;
+        let (membership, first) = datagrams.rejoin_due(self.last_data, now)?;
         // Short of descriptors there will be another silence.
-        Some((membership, self.source.try_clone().ok()?))
+        let socket = self.source.try_clone().ok()?;
+        Some(Rejoin { membership, socket, first })
     }
 
     /// Reads until there is nothing more, the share of a turn is used up, or the upstream ends.
@@ -160,8 +172,7 @@ impl Fill {
             match datagrams.read(source.as_fd(), now, counts, &mut take) {
                 Ok(Received::Bytes(bytes)) => {
                     *last_data = now;
-                    // One of no bytes is one, too.
-                    budget = budget.saturating_sub(bytes.max(1));
+                    budget = budget.saturating_sub(bytes);
                 }
                 Ok(Received::Nothing) => break Ok(Filled::Drained),
                 Err(loss) => break Err(loss),
@@ -171,12 +182,17 @@ impl Fill {
             }
         };
         datagrams.give_up_missing(now, counts, &mut take);
-        counts.add(&aligned);
+        counts.add_packets(&aligned);
         filled
     }
 
     /// The connection is over: judges the bytes that waited for more.
     pub fn finish(&mut self, ring: &mut Ring, counts: &mut UpstreamCounts) {
+        if let Reader::Datagrams(datagrams) = &mut self.reader {
+            let mut aligned = UpstreamCounts::default();
+            datagrams.flush(counts, |bytes| take(bytes, ring, &mut self.probe, &mut aligned));
+            counts.add_packets(&aligned);
+        }
         let (room, held) = ring.room();
         let aligned = self.probe.finish(&mut room[..held]);
         ring.commit(aligned.whole, aligned.held);

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -59,19 +59,26 @@ impl Datagram {
 }
 
 /// A socket's place in a multicast group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Membership {
     group: IpAddr,
     source: Option<IpAddr>,
     interface: u32,
+    /// The interface may come back as another of the same name.
+    name: Option<String>,
 }
 
 impl Membership {
     /// Leaves the group and joins it again, so that the network is told anew: a querier may have
     /// forgotten us, or the interface may have changed its address.
-    pub fn renew(self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        datagram::leave(socket, self.group, self.source, self.interface)?;
-        datagram::join(socket, self.group, self.source, self.interface)
+    pub fn renew(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        // Not a member any more: the interface has gone. All the more reason to join.
+        let _no_member = datagram::leave(socket, self.group, self.source, self.interface);
+        let interface = match &self.name {
+            Some(name) => datagram::interface(name)?,
+            None => self.interface,
+        };
+        datagram::join(socket, self.group, self.source, interface)
     }
 }
 
@@ -102,7 +109,10 @@ pub fn udp(
     let open = || {
         let socket = match datagram::bind(address) {
             // All interfaces, on a host without IPv6.
-            Err(_) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            Err(error)
+                if error.kind() != io::ErrorKind::AddrInUse
+                    && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) =>
+            {
                 datagram::bind((Ipv4Addr::UNSPECIFIED, address.port()).into())?
             }
             bound => bound?,
@@ -115,9 +125,10 @@ pub fn udp(
         group: address.ip(),
         source,
         interface,
+        name: reception.interface.clone(),
     });
-    if let Some(Membership { group, source, interface }) = membership {
-        datagram::join(socket.as_fd(), group, source, interface).map_err(DialError::Join)?;
+    if membership.is_some() {
+        datagram::join(socket.as_fd(), address.ip(), source, interface).map_err(DialError::Join)?;
     }
     let mut datagram = Datagram::of(payload, reception);
     datagram.membership = membership;
@@ -135,7 +146,7 @@ pub fn unix_datagram(
     }
     let socket = UnixDatagram::bind(path).map_err(DialError::Bind)?;
     let mut of = Datagram::of(Payload::Packets, reception);
-    of.name = Some(Name(path.to_owned()));
+    of.name = Some(Name::of(path).map_err(DialError::Bind)?);
     socket.set_nonblocking(true).map_err(DialError::Bind)?;
     datagram::prepare(socket.as_fd(), buffer_bytes).map_err(DialError::Bind)?;
     Ok(Dialed { body: Body::Datagrams(of), ..Dialed::raw(socket) })
@@ -166,17 +177,36 @@ fn is_left_over(path: &Path) -> bool {
 
 /// A socket's file, removed with the socket.
 #[derive(Debug)]
-struct Name(PathBuf);
+struct Name {
+    path: PathBuf,
+    /// Device and inode: what stands at the path later may be somebody else's.
+    identity: (u64, u64),
+}
+
+impl Name {
+    fn of(path: &Path) -> io::Result<Name> {
+        Ok(Name { path: path.to_owned(), identity: identity(path)? })
+    }
+}
 
 impl Drop for Name {
     fn drop(&mut self) {
-        // Gone already, or not ours to remove any more: then the next one replaces it.
-        let _gone = fs::remove_file(&self.0);
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Not ours to remove any more: then the next one replaces it.
+            let _refused = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 fn resolve(host: &str, port: u16) -> Result<SocketAddr, DialError> {
     let failed = |error| DialError::Resolve { host: host.to_owned(), error };
-    let mut addresses = (host, port).to_socket_addrs().map_err(failed)?;
-    addresses.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
+    let addresses: Vec<_> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    // Of a name with both, senders most likely use the older.
+    let best = addresses.iter().find(|address| address.is_ipv4()).or(addresses.first());
+    best.copied().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))
 }

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::limits::{RTP_HOLD, RTP_JUMP_DATAGRAMS, RTP_WINDOW_DATAGRAMS};
+use crate::limits::{RTP_BEHIND_DATAGRAMS, RTP_HOLD, RTP_JUMP_DATAGRAMS, RTP_WINDOW_DATAGRAMS};
 
 /// What a datagram carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,8 @@ pub fn parse(datagram: &[u8]) -> Option<Rtp<'_>> {
     const FIXED_BYTES: usize = 12;
     let (fixed, mut rest) = datagram.split_at_checked(FIXED_BYTES)?;
     let flags = fixed[0];
-    if flags >> 6 != 2 {
+    // RTCP may come to the same port (RFC 5761, 4).
+    if flags >> 6 != 2 || matches!(fixed[1], 192..=223) {
         return None;
     }
     let contributors = 4 * usize::from(flags & 0x0F);
@@ -56,6 +57,8 @@ pub struct RtpCounts {
     pub late: u64,
     /// Times that the sender began anew.
     pub restarts: u64,
+    /// Datagrams of another sender, or with a number out of all reason.
+    pub strays: u64,
 }
 
 /// Puts datagrams in order.
@@ -70,6 +73,8 @@ pub struct Reorder {
     deadline: Option<Instant>,
     /// Which of the numbers just passed were given up, the latest in bit 0.
     given_up: u128,
+    /// What would follow the last stray.
+    stray: Option<(u16, u32)>,
 }
 
 impl Default for Reorder {
@@ -80,6 +85,7 @@ impl Default for Reorder {
             waiting: 0,
             deadline: None,
             given_up: 0,
+            stray: None,
         }
     }
 }
@@ -103,32 +109,17 @@ impl Reorder {
         counts: &mut RtpCounts,
         mut out: impl FnMut(&[u8]),
     ) {
-        let next = match self.next {
-            Some((next, source)) if source == rtp.source => next,
-            Some(_) => {
-                self.restart(counts, &mut out);
-                rtp.sequence
-            }
-            None => rtp.sequence,
-        };
-        self.next = Some((next, rtp.source));
+        let (next, source) = *self.next.get_or_insert((rtp.sequence, rtp.source));
         let ahead = rtp.sequence.wrapping_sub(next);
         let behind = next.wrapping_sub(rtp.sequence);
-        if ahead == 0 {
+        if rtp.source != source || (ahead > RTP_JUMP_DATAGRAMS && behind > RTP_BEHIND_DATAGRAMS) {
+            self.take_stray(rtp, counts, out);
+        } else if ahead == 0 {
             out(rtp.payload);
             self.pass(false);
             self.run(now, &mut out);
         } else if usize::from(ahead) < RTP_WINDOW_DATAGRAMS {
             self.keep(rtp, now, counts);
-        } else if behind <= RTP_JUMP_DATAGRAMS {
-            let again = u32::from(behind) <= u128::BITS && self.given_up >> (behind - 1) & 1 == 1;
-            if again {
-                // It comes once: a second one is a repetition.
-                self.given_up &= !(1 << (behind - 1));
-                counts.late += 1;
-            } else {
-                counts.repeated += 1;
-            }
         } else if ahead <= RTP_JUMP_DATAGRAMS {
             // Beyond the window: make room by giving up the oldest that are missing.
             while usize::from(rtp.sequence.wrapping_sub(self.expected())) >= RTP_WINDOW_DATAGRAMS {
@@ -136,11 +127,29 @@ impl Reorder {
             }
             self.run(now, &mut out);
             self.take(rtp, now, counts, out);
+        } else if self.given_up >> (behind - 1) & 1 == 1 {
+            // It comes once: a second one is a repetition.
+            self.given_up &= !(1 << (behind - 1));
+            counts.late += 1;
         } else {
-            self.restart(counts, &mut out);
-            self.next = Some((rtp.sequence, rtp.source));
-            self.take(rtp, now, counts, out);
+            counts.repeated += 1;
         }
+    }
+
+    /// Takes a datagram of another sender, or of the same with a number out of all reason. Two such
+    /// that follow each other are a sender who began anew (RFC 3550, A.1), one alone is a stray.
+    fn take_stray(&mut self, rtp: Rtp<'_>, counts: &mut RtpCounts, mut out: impl FnMut(&[u8])) {
+        if self.stray.replace((rtp.sequence.wrapping_add(1), rtp.source))
+            != Some((rtp.sequence, rtp.source))
+        {
+            counts.strays += 1;
+            return;
+        }
+        self.flush(counts, &mut out);
+        counts.restarts += 1;
+        (self.stray, self.given_up) = (None, 0);
+        out(rtp.payload);
+        self.next = Some((rtp.sequence.wrapping_add(1), rtp.source));
     }
 
     /// Gives up what has been missing for too long.
@@ -204,13 +213,12 @@ impl Reorder {
         self.pass(payload.is_none());
     }
 
-    /// The sender began anew: what waits goes out, the gaps in it are lost.
-    fn restart(&mut self, counts: &mut RtpCounts, out: &mut impl FnMut(&[u8])) {
+    /// Nothing more will come in order: what waits goes out, the gaps in it are lost.
+    pub fn flush(&mut self, counts: &mut RtpCounts, mut out: impl FnMut(&[u8])) {
         while self.waiting > 0 {
-            self.advance(counts, out);
+            self.advance(counts, &mut out);
         }
-        counts.restarts += 1;
-        (self.given_up, self.deadline) = (0, None);
+        self.deadline = None;
     }
 
     fn pass(&mut self, given_up: bool) {
@@ -232,6 +240,7 @@ impl Reorder {
 // Numbers wrap at 2¹⁶, which a window must divide for places to stay apart.
 const _: () = assert!(RTP_WINDOW_DATAGRAMS.is_power_of_two());
 const _: () = assert!(RTP_WINDOW_DATAGRAMS <= u128::BITS as usize);
+const _: () = assert!(RTP_BEHIND_DATAGRAMS as u32 <= u128::BITS);
 const _: () = assert!(RTP_HOLD.as_nanos() > Duration::ZERO.as_nanos());
 
 #[cfg(test)]

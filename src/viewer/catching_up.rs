@@ -107,7 +107,6 @@ impl CatchingUp {
             match file::write(socket.as_fd(), &slices[..used])? {
                 Moved::Bytes(n) => {
                     self.take(n.get(), counts);
-                    self.stall.moved();
                     budget = budget.saturating_sub(n.get());
                 }
                 Moved::Blocked => {

@@ -2,7 +2,7 @@
 //!
 //! The kernel cuts a connection whose sent bytes stay unacknowledged (`TCP_USER_TIMEOUT`), but it
 //! applies the same limit to a peer whose window is closed though it answers every probe: a viewer
-//! on pause. So a viewer who takes nothing is looked at now and then: with nothing
+//! on pause. So a viewer whose socket is full is looked at now and then: with nothing
 //! unacknowledged it is on pause, and the limit is lifted until it moves again; from then on it is
 //! gone when several window probes in a row stay unanswered.
 
@@ -10,10 +10,9 @@ use restreamer_sys::tcp_info::TcpInfo;
 
 use crate::limits::STALL_PROBES_MAX;
 
-/// What is known of a viewer who takes nothing.
+/// What is known of a viewer whose socket is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stall {
-    moved: bool,
     paused: bool,
 }
 
@@ -31,11 +30,6 @@ pub enum Verdict {
 }
 
 impl Stall {
-    /// It took something.
-    pub fn moved(&mut self) {
-        self.moved = true;
-    }
-
     /// It has caught up. Answers whether it was on pause.
     pub fn resume(&mut self) -> bool {
         std::mem::take(&mut self.paused)
@@ -44,7 +38,7 @@ impl Stall {
     /// Judges what the kernel says of a viewer whose socket is full.
     pub fn judge(&mut self, info: TcpInfo) -> Verdict {
         // With bytes in flight the kernel's limit is the judge, if it is in force.
-        if std::mem::take(&mut self.moved) || info.unacknowledged > 0 {
+        if info.unacknowledged > 0 {
             return if std::mem::take(&mut self.paused) { Verdict::Resume } else { Verdict::Leave };
         }
         if info.probes >= STALL_PROBES_MAX {
@@ -73,8 +67,7 @@ mod tests {
             assert_eq!(stall.judge(info(0, 1)), Verdict::Leave);
             assert_eq!(stall.judge(info(0, 0)), Verdict::Leave);
         }
-        stall.moved();
-        assert_eq!(stall.judge(info(0, 0)), Verdict::Resume);
+        assert!(stall.resume() && !stall.resume(), "once it has caught up");
         assert_eq!(stall.judge(info(0, 0)), Verdict::Pause);
     }
 

@@ -57,7 +57,7 @@ fn adapted(length: Duration, took: Duration, intake: usize) -> Duration {
     if intake <= INTAKE_BYTES_PER_TURN {
         return by_cost;
     }
-    let share = u32::try_from(intake / INTAKE_BYTES_PER_TURN).unwrap_or(u32::MAX).max(1);
+    let share = u32::try_from(intake.div_ceil(INTAKE_BYTES_PER_TURN)).unwrap_or(u32::MAX);
     by_cost.min((length / share).max(PERIOD_HURRY_MIN))
 }
 
@@ -184,8 +184,9 @@ mod tests {
 
     #[test]
     fn shorter_when_an_upstream_brings_much() {
-        // 400 Mbit/s bring 1 MB in 20 ms: 7 times too much.
-        assert_eq!(adapted(MS(20), MS(5), 1_000_000), MS(20) / 7);
+        // 400 Mbit/s bring 1 MB in 20 ms: 8 times too much.
+        assert_eq!(adapted(MS(20), MS(5), 1_000_000), MS(20) / 8);
+        assert_eq!(adapted(MS(60), MS(20), 200_000), MS(30));
         assert_eq!(adapted(MS(5), MS(1), 10_000_000), PERIOD_HURRY_MIN);
         assert_eq!(adapted(MS(60), MS(20), 100_000), MS(60), "20 Mbit/s in 40 ms do not");
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem::{size_of, size_of_val, zeroed};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -38,12 +38,25 @@ pub fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
     let fd = socket(family, SockType::Datagram, flags, None)?;
     if address.ip().is_multicast() {
         setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        hear_own_groups_only(fd.as_fd(), address.is_ipv4())?;
     }
     if address.is_ipv6() {
         setsockopt(&fd, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
     }
     bind_to(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(fd)
+}
+
+/// What other sockets of this host have joined, on whatever interface, is not for this one
+/// (`IP_MULTICAST_ALL`, ip(7)).
+fn hear_own_groups_only(socket: BorrowedFd<'_>, is_ipv4: bool) -> io::Result<()> {
+    let (level, option) = if is_ipv4 {
+        (libc::IPPROTO_IP, libc::IP_MULTICAST_ALL)
+    } else {
+        (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_ALL)
+    };
+    let no: libc::c_int = 0;
+    set(socket, level, option, &no)
 }
 
 /// Asks for a receive buffer of so many bytes (the kernel caps it at `net.core.rmem_max` unless we
@@ -213,7 +226,6 @@ fn storage(address: IpAddr) -> libc::sockaddr_storage {
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
-    use std::os::fd::AsFd;
     use std::time::Duration;
 
     use super::*;

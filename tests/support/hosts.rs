@@ -15,7 +15,8 @@ pub struct Hosts {
     pub node: String,
 }
 
-fn ip(arguments: &str) {
+/// Runs `ip` on the host that the calling thread is on.
+pub fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     let why = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments}: {why}");
@@ -28,15 +29,19 @@ impl Hosts {
         let (sender, node) = (&hosts.sender, &hosts.node);
         ip(&format!("netns add {sender}"));
         ip(&format!("netns add {node}"));
-        ip(&format!("-n {sender} link add cable type veth peer name cable netns {node}"));
-        for (host, number) in [(sender, 1), (sender, 3), (node, 2)] {
-            ip(&format!("-n {host} addr add 10.213.0.{number}/24 dev cable"));
-            ip(&format!("-n {host} addr add fd13::{number}/64 dev cable nodad"));
-        }
-        for host in [sender, node] {
-            ip(&format!("-n {host} link set lo up"));
-            ip(&format!("-n {host} link set cable up"));
-            ip(&format!("-n {host} route add 224.0.0.0/4 dev cable"));
+        Hosts::on(sender, || {
+            ip(&format!("link add cable type veth peer name cable netns {node}"));
+        });
+        for (host, numbers) in [(sender, [1, 3].as_slice()), (node, &[2])] {
+            Hosts::on(host, || {
+                for number in numbers {
+                    ip(&format!("addr add 10.213.0.{number}/24 dev cable"));
+                    ip(&format!("addr add fd13::{number}/64 dev cable nodad"));
+                }
+                ip("link set lo up");
+                ip("link set cable up");
+                ip("route add 224.0.0.0/4 dev cable");
+            });
         }
         hosts
     }
@@ -56,7 +61,7 @@ impl Hosts {
 
     /// Pulls the cable.
     pub fn cut(&self) {
-        ip(&format!("-n {} link set cable down", self.sender));
+        Hosts::on(&self.sender, || ip("link set cable down"));
     }
 
     pub fn socket(&self, from: &str) -> UdpSocket {

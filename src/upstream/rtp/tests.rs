@@ -48,8 +48,9 @@ fn what_is_no_rtp_is_refused() {
         &b""[..],
         &good[..11],
         &[0x47; 188],
-        &[&[0x8F], &good[1..]].concat(), // 15 contributing sources, none there
-        &[&[0x90], &good[1..]].concat(), // an extension that is not there
+        &[&[0x80, 200], &good[2..]].concat(), // RTCP, a sender report
+        &[&[0x8F], &good[1..]].concat(),      // 15 contributing sources, none there
+        &[&[0x90], &good[1..]].concat(),      // an extension that is not there
         &[&[0xA0], &good[1..12], &[0]].concat(), // padding of no byte
         &[&[0xA0], &good[1..12], &[9]].concat(), // more padding than bytes
     ] {
@@ -88,9 +89,35 @@ fn one_that_was_given_up_is_late_and_not_given_out() {
 
 #[test]
 fn a_sender_that_begins_anew_is_followed() {
-    let (got, counts) = order(&[60_000, 60_001, 10, 11]);
-    assert_eq!(got, [60_000, 60_001, 10, 11]);
-    assert_eq!((counts.restarts, counts.lost), (1, 0));
+    // The first of the new numbers could be a stray; the second shows that it was none.
+    for anew in [10, 59_500] {
+        let (got, counts) = order(&[60_000, 60_001, anew, anew + 1, anew + 2]);
+        assert_eq!(got, [60_000, 60_001, anew + 1, anew + 2]);
+        assert_eq!((counts.restarts, counts.strays, counts.lost), (1, 1, 0));
+    }
+}
+
+#[test]
+fn strays_change_nothing() {
+    let (mut reorder, mut counts, mut got) = (Reorder::new(), RtpCounts::default(), Vec::new());
+    let now = Instant::now();
+    for (sequence, source) in [(1, 7), (3, 7), (500, 8), (2, 7), (40_000, 7), (4, 7), (900, 8)] {
+        let rtp = Rtp { sequence, source, payload: &[u8::try_from(sequence % 256).unwrap()] };
+        reorder.take(rtp, now, &mut counts, |payload| got.push(payload[0]));
+    }
+    assert_eq!(got, [1, 2, 3, 4]);
+    assert_eq!((counts.strays, counts.restarts, counts.lost), (3, 0, 0));
+}
+
+#[test]
+fn what_waits_at_the_end_goes_out() {
+    let (mut reorder, mut counts, mut got) = (Reorder::new(), RtpCounts::default(), 0);
+    for sequence in [1, 3, 5] {
+        let bytes = datagram(sequence, b"x");
+        reorder.take(parse(&bytes).unwrap(), Instant::now(), &mut counts, |_| got += 1);
+    }
+    reorder.flush(&mut counts, |_| got += 1);
+    assert_eq!((got, counts.lost, reorder.deadline()), (3, 2, None));
 }
 
 #[test]
@@ -117,7 +144,7 @@ proptest! {
     #[test]
     fn out_comes_each_once_in_order(
         first in any::<u16>(),
-        mut offsets in prop::collection::vec(0_u16..200, 1..300),
+        mut offsets in prop::collection::vec(0_u16..RTP_BEHIND_DATAGRAMS, 1..300),
     ) {
         offsets.insert(0, 0);
         let numbers: Vec<u16> = offsets.iter().map(|o| first.wrapping_add(*o)).collect();
