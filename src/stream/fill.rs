@@ -121,7 +121,7 @@ impl Fill {
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
         let Reader::Stream { framing, early } = &mut self.reader else {
-            return Ok(Filled::Drained);
+            unreachable!("fill tells them apart")
         };
         if framing.is_over() {
             return Err(Loss::Ended);
@@ -164,7 +164,7 @@ impl Fill {
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
         let Fill { source, reader, probe, last_data, .. } = self;
-        let Reader::Datagrams(datagrams) = reader else { return Ok(Filled::Drained) };
+        let Reader::Datagrams(datagrams) = reader else { unreachable!("fill tells them apart") };
         let mut aligned = UpstreamCounts::default();
         let mut take = |bytes: &[u8]| take(bytes, ring, probe, &mut aligned);
         let mut budget = FILL_BYTES_PER_TURN_MAX;

@@ -113,8 +113,11 @@ impl Reorder {
         let ahead = rtp.sequence.wrapping_sub(next);
         let behind = next.wrapping_sub(rtp.sequence);
         if rtp.source != source || (ahead > RTP_JUMP_DATAGRAMS && behind > RTP_BEHIND_DATAGRAMS) {
-            self.take_stray(rtp, counts, out);
-        } else if ahead == 0 {
+            return self.take_stray(rtp, counts, out);
+        }
+        // The sender we follow is alive: whoever else sends is a stray, however often.
+        self.stray = None;
+        if ahead == 0 {
             out(rtp.payload);
             self.pass(false);
             self.run(now, &mut out);

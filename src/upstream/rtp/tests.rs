@@ -110,6 +110,20 @@ fn strays_change_nothing() {
 }
 
 #[test]
+fn of_two_senders_at_once_the_first_is_followed() {
+    let (mut reorder, mut counts, mut got) = (Reorder::new(), RtpCounts::default(), Vec::new());
+    for number in 0..100_u16 {
+        for (sequence, source) in [(number, 7_u32), (500 + number, 8)] {
+            let payload = source.to_be_bytes();
+            let rtp = Rtp { sequence, source, payload: &payload };
+            reorder.take(rtp, Instant::now(), &mut counts, |payload| got.push(payload[3]));
+        }
+    }
+    assert_eq!(got, [7; 100]);
+    assert_eq!((counts.strays, counts.restarts), (100, 0));
+}
+
+#[test]
 fn what_waits_at_the_end_goes_out() {
     let (mut reorder, mut counts, mut got) = (Reorder::new(), RtpCounts::default(), 0);
     for sequence in [1, 3, 5] {
