@@ -22,7 +22,7 @@ use crate::log::{self, LogHandle, Target};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::side::rates::Rates;
 use crate::side::{self, Node, Shown};
-use crate::stream::admission::Admission;
+use crate::stream::admission::{Admission, Limits};
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::{self, Stream};
 use crate::upstream::Dialer;
@@ -101,7 +101,14 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
         "event" => "start", "open_files" => open_files, "streams" => config.streams.len());
     let now = Instant::now();
-    let admission = Arc::new(Admission::new(config.max_connections));
+    let admission = Arc::new(Admission::new(
+        Limits {
+            hard: config.max_connections,
+            soft: config.full_connections,
+            per_address: config.max_per_address,
+        },
+        None,
+    ));
     let (streams, shown) = streams(config, &metrics, &admission, &root, now);
     let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
     let dialer = Dialer::new(config.timeout, buffer_bytes);
@@ -123,8 +130,6 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
         rates: Mutex::new(Rates::new(shown.len(), now)),
         streams: shown,
         admission,
-        hard_limit: config.max_connections,
-        soft_limit: config.full_connections,
     };
     side::start(side_listeners, &Arc::new(node), &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;

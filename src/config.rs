@@ -15,6 +15,8 @@ mod excerpt;
 mod file;
 mod problem;
 mod remote;
+mod resource;
+mod secret;
 mod section;
 mod tree;
 
@@ -26,9 +28,16 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 pub use address::{AddressError, HostPort, Listen, system_service};
 pub use problem::{Feature, Problem, ProblemKind};
 pub use remote::{Datagrams, Remote, RemoteError, RemoteKind, mask_passwords};
+pub use resource::{
+    Api, ApiConfig, Authentication, NotificationConfig, NotificationEvent, Reception, StaticConfig,
+    StaticRemote, StreamConfig, WebAddress,
+};
+pub use secret::Secret;
 
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 use problem::Problems;
@@ -69,8 +78,28 @@ pub struct Config {
     pub log: Option<PathBuf>,
     /// How long a worker's turns are apart.
     pub turn: TurnPeriod,
+    /// Viewers of one address, all streams together, at which more are refused; `None` is no limit.
+    pub max_per_address: Option<usize>,
+    /// What a viewer gets who is refused.
+    pub refusal: Refusal,
+    /// Networks of proxies whose word about a client's address counts.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether every connection begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Certificates that are trusted beside the system's, a PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// Whether the `streaming_…` counters and `statistics` count (`nostats` is not set).
+    pub statistics: bool,
+    /// From one heartbeat notification to the next; `None` is never.
+    pub heartbeat_interval: Option<Duration>,
     /// The streams in the file's order; at least one when it came from a file.
     pub streams: Vec<StreamConfig>,
+    /// The static resources, in the file's order.
+    pub statics: Vec<StaticConfig>,
+    /// The API resources, in the file's order.
+    pub apis: Vec<ApiConfig>,
+    /// Whom to notify of what, in the file's order.
+    pub notifications: Vec<NotificationConfig>,
 }
 
 impl Default for Config {
@@ -87,7 +116,17 @@ impl Default for Config {
             full_connections: None,
             log: None,
             turn: TurnPeriod::Adaptive,
+            max_per_address: None,
+            refusal: Refusal::NotFound,
+            trusted_proxies: Vec::new(),
+            proxy_protocol: false,
+            ca_file: None,
+            statistics: true,
+            heartbeat_interval: Some(Duration::from_mins(1)),
             streams: Vec::new(),
+            statics: Vec::new(),
+            apis: Vec::new(),
+            notifications: Vec::new(),
         }
     }
 }
@@ -101,33 +140,16 @@ pub enum TurnPeriod {
     Fixed(Duration),
 }
 
-/// One stream: where viewers ask for it and where it comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamConfig {
-    /// The path viewers ask for, such as `/demo.ts`; begins with `/`, no two streams share it.
-    pub path: String,
-    /// At least one upstream, `remote` first, then `remotes`, in the file's order.
-    pub remotes: Vec<Remote>,
-    /// How those of its upstreams that send datagrams are received.
-    pub reception: Reception,
-}
-
-/// How datagrams are received.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reception {
-    /// The longest datagram, in bytes: `DATAGRAM_BYTES_MIN` to `DATAGRAM_BYTES_MAX`.
-    pub datagram_bytes: usize,
-    /// The name of the interface on which a multicast group is joined; `None` lets the kernel
-    /// choose one. Neither empty nor longer than `INTERFACE_BYTES_MAX`.
-    pub interface: Option<String>,
-    /// The silence after which a multicast group is joined anew; `None` is never.
-    pub rejoin: Option<Duration>,
-}
-
-impl Default for Reception {
-    fn default() -> Self {
-        Self { datagram_bytes: 1500, interface: None, rejoin: None }
-    }
+/// What a viewer gets who is refused because there is no upstream or no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// 404, which legacy players understand.
+    NotFound,
+    /// 503 and `Retry-After`.
+    Unavailable {
+        /// Whole seconds.
+        retry_after: Duration,
+    },
 }
 
 /// Why a file could not even be parsed. Each names the file as it was given.

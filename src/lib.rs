@@ -1,8 +1,8 @@
 //! Takes live MPEG transport streams in and fans each out over plain HTTP to thousands of viewers.
 //!
 //! The layers, each of which uses only those to its left (`tests/tidy.rs` checks it):
-//! `limits clock log metrics config` ← `ts http ring` ← `upstream viewer` ← `stream` ← `worker` ←
-//! `side` ← `boot cli`; below all of them the package `restreamer-sys`.
+//! `limits clock log metrics config` ← `ts http ring` ← `egress` ← `upstream viewer` ← `stream` ←
+//! `worker` ← `side` ← `boot cli`; below all of them the package `restreamer-sys`.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ pub mod boot;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod egress;
 pub mod http;
 pub mod limits;
 pub mod log;

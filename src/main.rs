@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use restreamer::boot::{self, BootError, Running};
 use restreamer::cli::{Cli, Command, Demo, Serve};
-use restreamer::config::{self, Config, Listen, Parsed, Reception, Remote, StreamConfig};
+use restreamer::config::{self, Config, Listen, Parsed, Remote, StreamConfig};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -54,11 +54,7 @@ fn serve_demo(demo: &Demo) -> ExitCode {
     let config = Config {
         listen,
         side: Some(side),
-        streams: vec![StreamConfig {
-            path: "/demo.ts".into(),
-            remotes: vec![Remote::sample()],
-            reception: Reception::default(),
-        }],
+        streams: vec![StreamConfig::new("/demo.ts", vec![Remote::sample()])],
         log: Some("/dev/stderr".into()),
         ..Config::default()
     };

@@ -34,10 +34,6 @@ pub struct Node {
     pub streams: Vec<Shown>,
     /// The viewers of all streams.
     pub admission: Arc<Admission>,
-    /// `maxconnections`.
-    pub hard_limit: Option<usize>,
-    /// `fullconnections`.
-    pub soft_limit: Option<usize>,
     /// Rates over the last second.
     pub rates: Mutex<Rates>,
 }

@@ -200,8 +200,8 @@ impl Stream {
 
     fn remove(&mut self, key: usize, why: Departure, now: Instant) {
         self.count_time(now);
-        self.members.remove(key);
-        self.admission.leave();
+        let member = self.members.remove(key);
+        self.admission.leave(member.viewer.connection.peer.ip());
         self.metrics.ended(why.reason());
     }
 

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the library; each line uses only itself and the lines above it.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["limits", "clock"],
     &["metrics", "config"],
     &["log"],
     &["ts", "http", "ring"],
+    &["egress"],
     &["upstream", "viewer"],
     &["stream"],
     &["worker"],

@@ -52,6 +52,7 @@ pub(super) fn check(
             None => TurnPeriod::Adaptive,
         },
         streams: streams(file.resources, problems),
+        ..default
     }
 }
 
@@ -140,7 +141,8 @@ fn streams(resources: Field<Items<Resource>>, problems: &mut Problems) -> Vec<St
             }
             Field::Absent | Field::Refused => continue,
         };
-        streams.extend(path.map(|path| StreamConfig { path, remotes, reception }));
+        let stream = |path| StreamConfig { reception, ..StreamConfig::new(path, remotes) };
+        streams.extend(path.map(stream));
     }
     streams
 }

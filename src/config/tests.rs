@@ -116,13 +116,14 @@ fn the_whole_format_is_read() {
                     interface: Some("eth0".to_owned()),
                     rejoin: Some(Duration::from_millis(2500)),
                 },
+                ..StreamConfig::new("", Vec::new())
             },
-            StreamConfig {
-                path: "/two.ts".to_owned(),
-                remotes: vec![remote("file:///srv/a%20b.ts"), remote("fork://x?a+b")],
-                reception: Reception::default(),
-            },
+            StreamConfig::new(
+                "/two.ts",
+                vec![remote("file:///srv/a%20b.ts"), remote("fork://x?a+b")],
+            ),
         ],
+        ..Config::default()
     };
     assert_eq!(parsed.config, Some(expected));
 }

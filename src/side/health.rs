@@ -20,11 +20,12 @@ pub struct Health {
 /// The health of a node.
 pub fn of(node: &Node) -> Health {
     let viewer = node.admission.viewers();
+    let limits = node.admission.limits();
     Health {
-        status: status(viewer, node.soft_limit, node.hard_limit),
+        status: status(viewer, limits.soft, limits.hard),
         viewer,
-        limit: node.soft_limit.unwrap_or(0),
-        max: node.hard_limit.unwrap_or(0),
+        limit: limits.soft.unwrap_or(0),
+        max: limits.hard.unwrap_or(0),
         bandwidth: node.rates().sent() * 8 / 1024,
     }
 }

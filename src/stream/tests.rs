@@ -8,6 +8,7 @@ use super::*;
 use crate::config::{Reception, Remote};
 use crate::limits::{PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
 use crate::metrics::{Metrics, StreamStatus};
+use crate::stream::admission::Limits;
 use crate::stream::failover::Upstream;
 use crate::stream::join::Readiness;
 use crate::upstream::schedule::Schedule;
@@ -44,7 +45,7 @@ impl Bench {
         let parts = Parts {
             log,
             metrics: metrics.stream(PATH),
-            admission: Arc::new(Admission::new(None)),
+            admission: Arc::new(Admission::new(Limits::default(), None)),
             failover: Failover::new(upstreams, schedule, read_timeout, status),
             lag_packets: LAG_PACKETS,
         };
@@ -64,7 +65,7 @@ impl Bench {
         let (near, peer) = listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
         let key = self.stream.next_key();
-        assert!(self.stream.admission.enter());
+        self.stream.admission.enter(peer.ip()).unwrap();
         self.stream.join(Connection::new(near, peer, self.now), b"HEAD".to_vec(), self.now);
         (key, far)
     }

@@ -132,12 +132,14 @@ impl Worker {
             (Method::Options, Some(_)) => (204, Response::allow(version, 204)),
             (Method::Other, Some(_)) => (405, Response::allow(version, 405)),
             (Method::Head, Some(stream))
-                if self.streams[stream].is_online() && self.admission.has_room() =>
+                if self.streams[stream].is_online()
+                    && self.admission.would_enter(connection.peer.ip()).is_ok() =>
             {
                 (200, Response::stream(version, 200))
             }
             (Method::Get, Some(stream))
-                if self.streams[stream].is_online() && self.admission.enter() =>
+                if self.streams[stream].is_online()
+                    && self.admission.enter(connection.peer.ip()).is_ok() =>
             {
                 self.metrics.answered(200);
                 let head = Response::stream(version, 200).into_bytes(method);
@@ -162,7 +164,7 @@ impl Worker {
                 self.mark(stream);
             }
             Err(_gone) => {
-                self.admission.leave();
+                self.admission.leave(connection.peer.ip());
                 self.counts.accept_error();
             }
         }

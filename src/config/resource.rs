@@ -1,0 +1,182 @@
+//! What the file names: streams, static and API resources, and whom to notify.
+//!
+//! Owns the checked types of one entry each. Never opens or asks what an entry names. Made by
+//! `check`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::{Remote, Secret};
+
+/// One stream: where viewers ask for it and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// The path viewers ask for, such as `/demo.ts`; begins with `/`, no two streams share it.
+    pub path: String,
+    /// At least one upstream, `remote` first, then `remotes`, in the file's order.
+    pub remotes: Vec<Remote>,
+    /// How those of its upstreams that send datagrams are received.
+    pub reception: Reception,
+    /// A file that every viewer gets before the stream.
+    pub preamble: Option<PathBuf>,
+    /// Viewers of this stream at which more are refused; `None` is no limit.
+    pub max_connections: Option<usize>,
+    /// Who may watch.
+    pub authentication: Authentication,
+}
+
+impl StreamConfig {
+    /// A stream open to all, with nothing but its upstreams.
+    pub fn new(path: impl Into<String>, remotes: Vec<Remote>) -> StreamConfig {
+        StreamConfig {
+            path: path.into(),
+            remotes,
+            reception: Reception::default(),
+            preamble: None,
+            max_connections: None,
+            authentication: Authentication::Open,
+        }
+    }
+}
+
+/// Who may have a resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Authentication {
+    /// Everybody.
+    Open,
+    /// Who names a user and their password (RFC 7617).
+    Basic {
+        /// What the password is for: shown to the client.
+        realm: String,
+        /// Users with their passwords.
+        users: Vec<(String, Secret)>,
+        /// Whether `?token=` does as well as the header.
+        token_query: bool,
+    },
+    /// Who shows one of these (RFC 6750).
+    Bearer {
+        /// Passwords of the users.
+        tokens: Vec<Secret>,
+        /// Whether `?token=` does as well as the header.
+        token_query: bool,
+    },
+    /// Nobody.
+    Deny,
+}
+
+/// A resource that is fetched whole and kept for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticConfig {
+    /// The path it is asked for.
+    pub path: String,
+    /// Where it comes from.
+    pub remote: StaticRemote,
+    /// How long it is served without being fetched again.
+    pub cache: Duration,
+    /// Who may have it.
+    pub authentication: Authentication,
+}
+
+/// Where a static resource comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StaticRemote {
+    /// A file at an absolute path.
+    File(PathBuf),
+    /// An `http` or `https` address.
+    Web(WebAddress),
+}
+
+/// An `http` or `https` address of something that is fetched whole. `Debug` masks its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct WebAddress {
+    /// The address; user and password, if any, are inside, percent-encoded.
+    pub url: Url,
+    /// The address as written, the password replaced by `***`.
+    pub label: String,
+}
+
+impl fmt::Debug for WebAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WebAddress").field(&self.label).finish()
+    }
+}
+
+/// A resource that answers for the node itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiConfig {
+    /// The path it is asked for.
+    pub path: String,
+    /// What it does.
+    pub api: Api,
+    /// Who may ask.
+    pub authentication: Authentication,
+}
+
+/// What an API resource does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// Tells whether the node is full.
+    Health,
+    /// Tells what has passed through.
+    Statistics,
+    /// Tells it in Prometheus' format.
+    Prometheus,
+    /// Tells whether a stream, by its number in [`super::Config::streams`], is connected.
+    Check(usize),
+    /// Switches a stream, by its number in [`super::Config::streams`], off and on.
+    Control(usize),
+}
+
+/// Somebody to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationConfig {
+    /// Of what.
+    pub event: NotificationEvent,
+    /// By a GET of this address.
+    pub target: WebAddress,
+    /// The value of its `Authorization` header.
+    pub authorization: Option<Secret>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotificationEvent {
+    /// The viewers have reached `fullconnections`.
+    LimitHit,
+    /// They are fewer again.
+    LimitMiss,
+    /// A while has passed.
+    Heartbeat,
+}
+
+impl NotificationEvent {
+    /// The word of the configuration, which is the metric's label as well.
+    pub fn word(self) -> &'static str {
+        match self {
+            NotificationEvent::LimitHit => "limit_hit",
+            NotificationEvent::LimitMiss => "limit_miss",
+            NotificationEvent::Heartbeat => "heartbeat",
+        }
+    }
+}
+
+/// How datagrams are received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reception {
+    /// The longest datagram, in bytes: `DATAGRAM_BYTES_MIN` to `DATAGRAM_BYTES_MAX`.
+    pub datagram_bytes: usize,
+    /// The name of the interface on which a multicast group is joined; `None` lets the kernel
+    /// choose one. Neither empty nor longer than `INTERFACE_BYTES_MAX`.
+    pub interface: Option<String>,
+    /// The silence after which a multicast group is joined anew; `None` is never.
+    pub rejoin: Option<Duration>,
+}
+
+impl Default for Reception {
+    fn default() -> Self {
+        Self { datagram_bytes: 1500, interface: None, rejoin: None }
+    }
+}

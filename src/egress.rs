@@ -1,0 +1,15 @@
+//! How the node reaches out to others over HTTP: whom it trusts, which proxies it uses, and whole
+//! bodies.
+//!
+//! Owns the root certificates, the proxies of the environment and the client for whole, bounded
+//! bodies (static resources, notifications). Never follows a live stream: that is `upstream`, which
+//! takes its trust and its proxies from here. Everything that asks somebody blocks, and is driven by
+//! threads of their own.
+
+pub mod fetch;
+pub mod proxy;
+pub mod trust;
+
+pub use fetch::{Client, FetchError, Fetched};
+pub use proxy::Proxies;
+pub use trust::{Trust, TrustError};
