@@ -2,9 +2,9 @@
 //! bodies.
 //!
 //! Owns the root certificates, the proxies of the environment and the client for whole, bounded
-//! bodies (static resources, notifications). Never follows a live stream: that is `upstream`, which
-//! takes its trust and its proxies from here. Everything that asks somebody blocks, and is driven by
-//! threads of their own.
+//! bodies (static resources, notifications). Never follows a live stream: that is `upstream`,
+//! which takes its trust and its proxies from here. Everything that asks somebody blocks, and is
+//! driven by threads of its own.
 
 pub mod fetch;
 pub mod proxy;
