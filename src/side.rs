@@ -124,13 +124,15 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
     let deadline = Instant::now() + SIDE_TIMEOUT;
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
-    let (method, response) = loop {
+    let (method, version, response) = loop {
         match parse(&head) {
             Parsed::Part if head.len() <= HEAD_BYTES_MAX => {}
-            Parsed::Whole(request) => break (request.method, routes::answer(node, &request)),
+            Parsed::Whole(request) => {
+                break (request.method, request.version, routes::answer(node, &request));
+            }
             Parsed::Part => return Ok(()),
             Parsed::Refused(refusal) => {
-                break (Method::Get, Response::text(Version::Http11, refusal.status()));
+                break (Method::Get, Version::Http11, Response::text(refusal.status()));
             }
         }
         socket.set_read_timeout(Some(left(deadline)?))?;
@@ -139,11 +141,11 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
             n => head.extend_from_slice(&buffer[..n]),
         }
     };
-    let bytes = response.into_bytes(method);
-    let mut rest = bytes.as_slice();
-    while !rest.is_empty() {
+    let answer = response.outgoing(method, version, false);
+    let mut sent = 0;
+    while !answer.after(sent).is_empty() {
         socket.set_write_timeout(Some(left(deadline)?))?;
-        rest = &rest[socket.write(rest)?..];
+        sent += socket.write(answer.after(sent))?;
     }
     socket.shutdown(Shutdown::Write)?;
     // Until the client has hung up: closing with unread input would reset the connection.

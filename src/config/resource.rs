@@ -124,10 +124,12 @@ pub enum Api {
     Statistics,
     /// Tells it in Prometheus' format.
     Prometheus,
-    /// Tells whether a stream, by its number in [`super::Config::streams`], is connected.
-    Check(usize),
-    /// Switches a stream, by its number in [`super::Config::streams`], off and on.
-    Control(usize),
+    /// Tells whether a stream, by its number in [`super::Config::streams`], is connected; one that
+    /// does not exist never is.
+    Check(Option<usize>),
+    /// Switches a stream, by its number in [`super::Config::streams`], off and on; one that does not
+    /// exist cannot be.
+    Control(Option<usize>),
 }
 
 /// Somebody to be told.

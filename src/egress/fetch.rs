@@ -63,8 +63,8 @@ impl Client {
         Client { agent, proxies }
     }
 
-    /// GET. `authorization` is the header's whole value. The time is that of the whole exchange, the
-    /// name's resolution included.
+    /// GET. `authorization` is the header's whole value. The time is that of the whole exchange,
+    /// the name's resolution included.
     pub fn get(
         &self,
         url: &Url,

@@ -1,39 +1,57 @@
 //! Heads and whole answers of ours.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::request::{Method, Version};
 use crate::clock::http_date;
 
 /// An answer: status, headers and, for all but a stream, the body.
 ///
-/// Every answer says `Connection: close` and allows any origin (CORS: players in browsers).
-#[derive(Debug)]
+/// Every answer allows any origin (CORS: players in browsers).
+#[derive(Clone, Debug)]
 pub struct Response {
-    head: String,
-    body: Option<Vec<u8>>,
+    status: u16,
+    headers: String,
+    body: Option<Arc<[u8]>>,
+}
+
+/// An answer as it is sent.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// Its head.
+    pub head: Vec<u8>,
+    /// Its body, shared with others who are sent the same.
+    pub body: Option<Arc<[u8]>>,
 }
 
 impl Response {
     /// An answer with a body and its length.
-    pub fn with_body(version: Version, status: u16, kind: &str, body: Vec<u8>) -> Response {
-        let mut response = Response::begin(version, status).header("Content-Type", kind);
+    pub fn with_body(status: u16, kind: &str, body: impl Into<Arc<[u8]>>) -> Response {
+        let body = body.into();
+        let mut response = Response::empty(status).header("Content-Type", kind);
         response = response.header("Content-Length", &body.len().to_string());
         response.body = Some(body);
         response
     }
 
-    /// A short answer in words, for people.
-    pub fn text(version: Version, status: u16) -> Response {
-        let body = format!("{status} {}\n", reason(status)).into_bytes();
-        Response::with_body(version, status, "text/plain; charset=utf-8", body)
+    /// An answer with no more than what headers are added to it: 204 and 304 have no body
+    /// (RFC 9110, 15.3.5 and 15.4.5).
+    pub fn empty(status: u16) -> Response {
+        Response { status, headers: String::new(), body: None }
     }
 
-    /// The head before a stream that is there, or (404) is not; a stream ends with its connection.
+    /// A short answer in words, for people.
+    pub fn text(status: u16) -> Response {
+        let body = format!("{status} {}\n", reason(status)).into_bytes();
+        Response::with_body(status, "text/plain; charset=utf-8", body)
+    }
+
+    /// The head before a stream that is there, or is not; a stream ends with its connection.
     ///
     /// The headers are the contract's: `Accept-Range` is the original's, the other spelling right.
-    pub fn stream(version: Version, status: u16) -> Response {
-        let response = Response::begin(version, status)
+    pub fn stream(status: u16) -> Response {
+        let response = Response::empty(status)
             .header("Content-Type", "video/mpeg")
             .header("Last-Modified", &http_date())
             .header("Accept-Range", "none")
@@ -46,46 +64,60 @@ impl Response {
     }
 
     /// What is allowed on a resource: 204 to OPTIONS, 405 to a method that is none of it.
-    pub fn allow(version: Version, status: u16) -> Response {
+    pub fn allow(status: u16) -> Response {
         let response = match status {
-            204 => Response::begin(version, status)
+            // The star does not cover Authorization (Fetch standard, CORS-preflight).
+            204 => Response::empty(status)
                 .header("Access-Control-Allow-Methods", ALLOWED)
-                .header("Access-Control-Allow-Headers", "*")
+                .header("Access-Control-Allow-Headers", "*, Authorization")
                 .header("Access-Control-Max-Age", "86400"),
-            _refused => Response::text(version, status),
+            _refused => Response::text(status),
         };
         response.header("Allow", ALLOWED)
     }
 
-    /// Adds a header line. Name and value are ours, never a peer's bytes.
+    /// Adds a header line. A name and a value are ours, or were checked to be one line.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Response {
-        debug_assert!(!value.contains(['\r', '\n']), "a header is one line");
+        debug_assert!(!value.contains(['\r', '\n', '\0']), "a header is one line");
         // Writing to a String cannot fail.
-        let _ok = write!(self.head, "{name}: {value}\r\n");
+        let _ok = write!(self.headers, "{name}: {value}\r\n");
         self
     }
 
-    /// The bytes to send; to HEAD without the body.
-    pub fn into_bytes(self, method: Method) -> Vec<u8> {
-        let mut bytes = self.head.into_bytes();
-        bytes.extend_from_slice(b"\r\n");
-        if method != Method::Head {
-            bytes.extend(self.body.unwrap_or_default());
-        }
-        bytes
+    /// Its status.
+    pub fn status(&self) -> u16 {
+        self.status
     }
 
-    fn begin(version: Version, status: u16) -> Response {
+    /// What is to be sent; to HEAD without the body. `keep` says that the connection goes on.
+    pub fn outgoing(self, method: Method, version: Version, keep: bool) -> Outgoing {
         let minor = match version {
             Version::Http10 => 0,
             Version::Http11 => 1,
         };
-        let head = format!("HTTP/1.{minor} {status} {}\r\n", reason(status));
-        Response { head, body: None }
-            .header("Date", &http_date())
-            .header("Connection", "close")
-            .header("Access-Control-Allow-Origin", "*")
+        let (status, reason) = (self.status, reason(self.status));
+        let connection = if keep { "keep-alive" } else { "close" };
+        let date = http_date();
+        let head = format!(
+            "HTTP/1.{minor} {status} {reason}\r\nDate: {date}\r\nConnection: {connection}\r\n\
+             Access-Control-Allow-Origin: *\r\n{}\r\n",
+            self.headers
+        );
+        let body = self.body.filter(|body| method != Method::Head && !body.is_empty());
+        Outgoing { head: head.into_bytes(), body }
+    }
+}
+
+impl Outgoing {
+    /// The byte that is sent after `sent` bytes, and those that can be sent with it; nothing when
+    /// all is sent.
+    pub fn after(&self, sent: usize) -> &[u8] {
+        match (self.head.get(sent..), &self.body) {
+            (Some(rest), _) if !rest.is_empty() => rest,
+            (_, Some(body)) => body.get(sent - self.head.len()..).unwrap_or_default(),
+            (_, None) => &[],
+        }
     }
 }
 
@@ -94,15 +126,21 @@ const ALLOWED: &str = "GET, HEAD, OPTIONS";
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         204 => "No Content",
+        304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
         414 => "URI Too Long",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
+        502 => "Bad Gateway",
         503 => "Service Unavailable",
+        504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         _ => "Unknown",
     }
@@ -112,13 +150,22 @@ fn reason(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
+    fn sent(response: Response, method: Method, version: Version) -> String {
+        let outgoing = response.outgoing(method, version, false);
+        let mut bytes = Vec::new();
+        while !outgoing.after(bytes.len()).is_empty() {
+            bytes.extend_from_slice(outgoing.after(bytes.len()));
+        }
+        String::from_utf8(bytes).unwrap()
+    }
+
     fn text(response: Response, method: Method) -> String {
-        String::from_utf8(response.into_bytes(method)).unwrap()
+        sent(response, method, Version::Http11)
     }
 
     #[test]
     fn a_stream_has_the_headers_of_the_contract_and_no_length() {
-        let head = text(Response::stream(Version::Http11, 200), Method::Get);
+        let head = text(Response::stream(200), Method::Get);
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
         for line in [
             "Content-Type: video/mpeg",
@@ -136,7 +183,7 @@ mod tests {
 
     #[test]
     fn an_offline_stream_has_the_same_headers_and_no_body() {
-        let head = text(Response::stream(Version::Http10, 404), Method::Get);
+        let head = sent(Response::stream(404), Method::Get, Version::Http10);
         assert!(head.starts_with("HTTP/1.0 404 Not Found\r\n"));
         assert!(head.contains("Content-Type: video/mpeg\r\n"));
         assert!(head.contains("Content-Length: 0\r\n"));
@@ -144,8 +191,8 @@ mod tests {
 
     #[test]
     fn head_gets_the_length_and_no_body() {
-        let whole = text(Response::text(Version::Http11, 404), Method::Get);
-        let head = text(Response::text(Version::Http11, 404), Method::Head);
+        let whole = text(Response::text(404), Method::Get);
+        let head = text(Response::text(404), Method::Head);
         assert!(whole.ends_with("\r\n\r\n404 Not Found\n"));
         assert!(
             whole.contains("Content-Length: 14\r\n") && head.contains("Content-Length: 14\r\n")
@@ -156,7 +203,7 @@ mod tests {
     #[test]
     fn options_and_wrong_methods_say_what_is_allowed() {
         for status in [204, 405] {
-            let head = text(Response::allow(Version::Http11, status), Method::Options);
+            let head = text(Response::allow(status), Method::Options);
             assert!(head.contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"), "{head}");
         }
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Node, health, streams};
-use crate::http::request::{Method, Request, Version};
+use crate::http::request::{Method, Request};
 use crate::http::response::Response;
 
 const JSON: &str = "application/json";
@@ -12,30 +12,25 @@ const INDEX: &str = "restreamer\n\n/metrics  Prometheus text format\n/health   o
 
 /// Answers a request.
 pub fn answer(node: &Node, request: &Request) -> Response {
-    let version = request.version;
     match (request.method, request.path.as_str()) {
         (Method::Get | Method::Head, "/") => {
-            Response::with_body(version, 200, "text/plain; charset=utf-8", INDEX.into())
+            Response::with_body(200, "text/plain; charset=utf-8", INDEX.as_bytes())
         }
         (Method::Get | Method::Head, "/metrics") => match node.metrics.text() {
-            Ok(text) => {
-                Response::with_body(version, 200, prometheus::TEXT_FORMAT, text.into_bytes())
-            }
-            Err(_unencodable) => Response::text(version, 500),
+            Ok(text) => Response::with_body(200, prometheus::TEXT_FORMAT, text.into_bytes()),
+            Err(_unencodable) => Response::text(500),
         },
-        (Method::Get | Method::Head, "/health") => json(version, &health::of(node)),
-        (Method::Get | Method::Head, "/streams") => json(version, &streams::of(node)),
-        (Method::Options, "/" | "/metrics" | "/health" | "/streams") => {
-            Response::allow(version, 204)
-        }
-        (_, "/" | "/metrics" | "/health" | "/streams") => Response::allow(version, 405),
-        _ => Response::text(version, 404),
+        (Method::Get | Method::Head, "/health") => json(&health::of(node)),
+        (Method::Get | Method::Head, "/streams") => json(&streams::of(node)),
+        (Method::Options, "/" | "/metrics" | "/health" | "/streams") => Response::allow(204),
+        (_, "/" | "/metrics" | "/health" | "/streams") => Response::allow(405),
+        _ => Response::text(404),
     }
 }
 
-fn json(version: Version, value: &impl Serialize) -> Response {
+fn json(value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(body) => Response::with_body(version, 200, JSON, body),
-        Err(_unencodable) => Response::text(version, 500),
+        Ok(body) => Response::with_body(200, JSON, body),
+        Err(_unencodable) => Response::text(500),
     }
 }

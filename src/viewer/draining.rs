@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use restreamer_sys::{Moved, file, socket};
 
 use super::{Connection, Heard};
+use crate::http::response::Outgoing;
 
 /// A guest who gets an answer and is let go.
 ///
@@ -14,22 +15,25 @@ use super::{Connection, Heard};
 #[derive(Debug)]
 pub struct Draining {
     connection: Connection,
-    answer: Vec<u8>,
+    answer: Outgoing,
     sent: usize,
     finished: bool,
 }
 
 impl Draining {
     /// Begins to send `answer`.
-    pub fn new(connection: Connection, answer: Vec<u8>) -> Draining {
+    pub fn new(connection: Connection, answer: Outgoing) -> Draining {
         Draining { connection, answer, sent: 0, finished: false }
     }
 
     /// Goes on as far as possible; `None` when the connection is over.
     pub fn advance(mut self) -> Option<Draining> {
-        while self.sent < self.answer.len() {
-            let rest = [IoSlice::new(&self.answer[self.sent..])];
-            match file::write(self.connection.socket.as_fd(), &rest) {
+        loop {
+            let rest = self.answer.after(self.sent);
+            if rest.is_empty() {
+                break;
+            }
+            match file::write(self.connection.socket.as_fd(), &[IoSlice::new(rest)]) {
                 Ok(Moved::Bytes(n)) => self.sent += n.get(),
                 Ok(Moved::Blocked) => return self.hears(),
                 Ok(Moved::Ended) | Err(_) => return None,

@@ -10,7 +10,7 @@ use slab::Slab;
 
 use crate::clock::earlier;
 use crate::http::request::{Method, Version};
-use crate::http::response::Response;
+use crate::http::response::{Outgoing, Response};
 use crate::limits::{GUESTS_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::stream::ViewerKey;
@@ -86,11 +86,11 @@ impl Guests {
     }
 
     /// Goes on with all that are marked. `ask` gets those who have asked (or what is wrong with
-    /// it), and answers with those who are to be sent something: the connection and the bytes.
+    /// it), and answers with those who are to be sent something: the connection and the answer.
     pub fn turn(
         &mut self,
         now: Instant,
-        mut ask: impl FnMut(Asked) -> Option<(Connection, Vec<u8>)>,
+        mut ask: impl FnMut(Asked) -> Option<(Connection, Outgoing)>,
     ) {
         for key in std::mem::take(&mut self.marked) {
             let Some(guest) = self.take(key) else { continue };
@@ -98,9 +98,9 @@ impl Guests {
                 Guest::Draining(draining) => draining.advance().map(Guest::Draining),
                 Guest::Asking(asking) => match asking.read() {
                     Asked::Wait(asking) => Some(Guest::Asking(asking)),
-                    asked => ask(asked).and_then(|(connection, bytes)| {
+                    asked => ask(asked).and_then(|(connection, answer)| {
                         self.draining.push_back((now + LINGER_TIMEOUT, key));
-                        Draining::new(connection, bytes).advance().map(Guest::Draining)
+                        Draining::new(connection, answer).advance().map(Guest::Draining)
                     }),
                 },
             };
@@ -123,7 +123,8 @@ impl Guests {
                 draining @ Guest::Draining(_) => Some(draining),
                 Guest::Asking(asking) => {
                     metrics.answered(408);
-                    let answer = Response::text(Version::Http11, 408).into_bytes(Method::Get);
+                    let answer = Response::text(408);
+                    let answer = answer.outgoing(Method::Get, Version::Http11, false);
                     self.draining.push_back((now + LINGER_TIMEOUT, key));
                     Draining::new(asking.give_up(), answer).advance().map(Guest::Draining)
                 }

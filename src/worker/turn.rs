@@ -9,8 +9,8 @@ use slog::error;
 use super::token::Token;
 use super::{Worker, rename, watch};
 use crate::config::TurnPeriod;
-use crate::http::request::{Method, Request};
-use crate::http::response::Response;
+use crate::http::request::{Method, Request, Version};
+use crate::http::response::{Outgoing, Response};
 use crate::limits::{
     INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, PERIOD_MAX, PERIOD_MIN,
     UNSENT_BYTES_MAX,
@@ -109,8 +109,8 @@ impl Worker {
             Asked::Refuse(connection, refusal) => {
                 let status = refusal.status();
                 self.metrics.answered(status);
-                let answer = Response::text(crate::http::request::Version::Http11, status);
-                Some((connection, answer.into_bytes(Method::Get)))
+                let answer = Response::text(status);
+                Some((connection, answer.outgoing(Method::Get, Version::Http11, false)))
             }
             Asked::Left | Asked::Wait(_) => None,
         });
@@ -123,33 +123,33 @@ impl Worker {
         connection: Connection,
         request: &Request,
         now: Instant,
-    ) -> Option<(Connection, Vec<u8>)> {
+    ) -> Option<(Connection, Outgoing)> {
         let (method, version) = (request.method, request.version);
         let stream = self.routes.find(&request.path);
         let (status, response) = match (method, stream) {
-            (Method::Options, None) if request.path == "*" => (204, Response::allow(version, 204)),
-            (_, None) => (404, Response::text(version, 404)),
-            (Method::Options, Some(_)) => (204, Response::allow(version, 204)),
-            (Method::Other, Some(_)) => (405, Response::allow(version, 405)),
+            (Method::Options, None) if request.path == "*" => (204, Response::allow(204)),
+            (_, None) => (404, Response::text(404)),
+            (Method::Options, Some(_)) => (204, Response::allow(204)),
+            (Method::Other, Some(_)) => (405, Response::allow(405)),
             (Method::Head, Some(stream))
                 if self.streams[stream].is_online()
                     && self.admission.would_enter(connection.peer.ip()).is_ok() =>
             {
-                (200, Response::stream(version, 200))
+                (200, Response::stream(200))
             }
             (Method::Get, Some(stream))
                 if self.streams[stream].is_online()
                     && self.admission.enter(connection.peer.ip()).is_ok() =>
             {
                 self.metrics.answered(200);
-                let head = Response::stream(version, 200).into_bytes(method);
+                let head = Response::stream(200).outgoing(method, version, false).head;
                 self.join(connection, stream, head, now);
                 return None;
             }
-            (Method::Get | Method::Head, Some(_)) => (404, Response::stream(version, 404)),
+            (Method::Get | Method::Head, Some(_)) => (404, Response::stream(404)),
         };
         self.metrics.answered(status);
-        Some((connection, response.into_bytes(method)))
+        Some((connection, response.outgoing(method, version, false)))
     }
 
     fn join(&mut self, connection: Connection, stream: usize, head: Vec<u8>, now: Instant) {

@@ -32,7 +32,7 @@ impl House {
         self.guests.turn(self.now, |asked| match asked {
             Asked::Request(connection, request) => {
                 asked_for.push(request.path);
-                Some((connection, b"answer".to_vec()))
+                Some((connection, Outgoing { head: b"answer".to_vec(), body: None }))
             }
             _ => None,
         });
