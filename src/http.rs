@@ -5,6 +5,7 @@
 //! panics on what a peer sent. Driven by whoever asks: a viewer's first bytes, the side port, a
 //! dial.
 
+pub mod auth;
 pub mod chunked;
 pub mod request;
 pub mod response;
