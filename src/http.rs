@@ -7,6 +7,7 @@
 
 pub mod auth;
 pub mod chunked;
+pub mod forwarded;
 pub mod request;
 pub mod response;
 pub mod route;

@@ -97,6 +97,8 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const TARGET_BYTES_MAX: usize = 2048;
 /// Header lines of a request or of an upstream's answer.
 pub const HEADERS_MAX: usize = 64;
+/// Proxies named by `Forwarded` or `X-Forwarded-For` that are looked at, the nearest first.
+pub const FORWARDED_ELEMENTS_MAX: usize = 32;
 /// Time from the connection to the end of its request head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections whose request head is not whole yet, or whose refusal is being sent.
