@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod chunked;
 pub mod forwarded;
+pub mod proxy_protocol;
 pub mod request;
 pub mod response;
 pub mod route;

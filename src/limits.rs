@@ -97,6 +97,11 @@ pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 pub const TARGET_BYTES_MAX: usize = 2048;
 /// Header lines of a request or of an upstream's answer.
 pub const HEADERS_MAX: usize = 64;
+/// A PROXY protocol header in text (its specification, 2.1).
+pub const PROXY_TEXT_BYTES_MAX: usize = 107;
+/// A PROXY protocol header in binary. It is to fit the smallest TCP segment, 536 bytes (2), of
+/// which two unix sockets take 232; names from a client's certificate may make it longer.
+pub const PROXY_BINARY_BYTES_MAX: usize = 2048;
 /// Proxies named by `Forwarded` or `X-Forwarded-For` that are looked at, the nearest first.
 pub const FORWARDED_ELEMENTS_MAX: usize = 32;
 /// Time from the connection to the end of its request head.
@@ -132,6 +137,7 @@ pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub const STALL_PROBES_MAX: u8 = 3;
 
 const _: () = assert!(TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
+const _: () = assert!(536 <= PROXY_BINARY_BYTES_MAX && PROXY_BINARY_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(2 * STALL_CHECK_INTERVAL.as_millis() <= UNACKNOWLEDGED_TIMEOUT.as_millis());
 
 // ---- Upstreams ------------------------------------------------------------------------------
