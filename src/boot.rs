@@ -5,28 +5,25 @@
 //! Driven by `main`.
 
 mod listen;
+mod resources;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use restreamer_sys::signal::{Signal, Signals};
 use slog::{Logger, crit, info, o, warn};
 
-use crate::config::{Config, StreamConfig};
-use crate::http::route::Routes;
+use crate::config::Config;
 use crate::limits::{DATAGRAM_BUFFER_BYTES_MIN, DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, PACKET_BYTES};
-use crate::log::{self, LogHandle, Target};
-use crate::metrics::{Metrics, StreamStatus};
-use crate::side::rates::Rates;
-use crate::side::{self, Node, Shown};
-use crate::stream::admission::{Admission, Limits};
-use crate::stream::failover::{Failover, Upstream};
-use crate::stream::{self, Stream};
+use crate::log::{self, LogHandle, Target, access};
+use crate::metrics::Metrics;
+use crate::resource::{Desk, Node};
+use crate::side;
+use crate::stream::admission::Admission;
 use crate::upstream::Dialer;
-use crate::upstream::schedule::Schedule;
 use crate::worker::handoff::Sender;
 use crate::worker::{self, Worker};
 
@@ -41,6 +38,16 @@ pub enum BootError {
     /// The log file cannot be opened.
     #[error("log: {path} cannot be opened: {error}")]
     Log {
+        /// The file.
+        path: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// What viewers of a stream are to get first cannot be had.
+    #[error("preamble of {stream}: {path} cannot be read: {error}")]
+    Preamble {
+        /// The path of the stream.
+        stream: String,
         /// The file.
         path: String,
         /// Why not.
@@ -86,9 +93,10 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
         None => Vec::new(),
     };
     let (addresses, side_addresses) = (bound(&listeners), bound(&side_listeners));
-    let metrics = Metrics::new();
+    let metrics = Metrics::counting(config.statistics);
     let (root, log_handle) = open_log(config, &metrics)?;
     let log = root.new(o!("module" => "main"));
+    let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
     report_panics(log.clone(), log_handle.clone());
     for variable in ["HTTP_PROXY", "http_proxy"] {
         if std::env::var_os(variable).is_some_and(|proxy| !proxy.is_empty()) {
@@ -101,52 +109,55 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
         "event" => "start", "open_files" => open_files, "streams" => config.streams.len());
     let now = Instant::now();
-    let admission = Arc::new(Admission::new(
-        Limits {
-            hard: config.max_connections,
-            soft: config.full_connections,
-            per_address: config.max_per_address,
-        },
-        None,
-    ));
-    let (streams, shown) = streams(config, &metrics, &admission, &root, now);
+    let admission = Arc::new(Admission::new(resources::limits(config), None));
+    let (streams, shown) = resources::streams(&resources::Making {
+        config,
+        metrics: &metrics,
+        admission: &admission,
+        access: &access,
+        root: &root,
+        now,
+    })?;
     let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
     let dialer = Dialer::new(config.timeout, buffer_bytes);
+    let node = Arc::new(Node::new(Arc::clone(&metrics), shown, admission, now));
+    let desk = Desk::start(Arc::clone(&node)).map_err(kernel("a thread cannot be started"))?;
     let parts = worker::Parts {
         number: 0,
-        routes: Routes::new(
-            shown.iter().enumerate().map(|(number, stream)| (stream.path.clone(), number)),
-        ),
+        resources: resources::resources(config),
         streams,
         listeners,
+        arrival: resources::arrival(config),
+        refusal: config.refusal,
+        desk,
+        access,
         dialer: dialer.clone(),
-        admission: Arc::clone(&admission),
-        metrics: Arc::clone(&metrics),
+        metrics,
         period: config.turn,
         log: root.new(o!("module" => "worker", "worker" => 0)),
     };
-    let node = Node {
-        metrics,
-        rates: Mutex::new(Rates::new(shown.len(), now)),
-        streams: shown,
-        admission,
-    };
-    side::start(side_listeners, &Arc::new(node), &root.new(o!("module" => "side")))
+    side::start(side_listeners, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
     let (worker, sender) = Worker::new(parts, now).map_err(kernel("a worker cannot be made"))?;
     let done = run_worker(worker, log.clone(), log_handle.clone())?;
-    for address in &addresses {
-        info!(log, "viewers are served on {address}";
-            "event" => "listen", "address" => address.to_string());
-    }
-    for address in &side_addresses {
-        info!(log, "metrics, health and status are served on {address}";
-            "event" => "listen", "side" => address.to_string());
-    }
-    Ok(Running { addresses, side_addresses, signals, log, log_handle, sender, done, dialer })
+    let running =
+        Running { addresses, side_addresses, signals, log, log_handle, sender, done, dialer };
+    running.tell_addresses();
+    Ok(running)
 }
 
 impl Running {
+    fn tell_addresses(&self) {
+        for address in &self.addresses {
+            info!(self.log, "viewers are served on {address}";
+                "event" => "listen", "address" => address.to_string());
+        }
+        for address in &self.side_addresses {
+            info!(self.log, "metrics, health and status are served on {address}";
+                "event" => "listen", "side" => address.to_string());
+        }
+    }
+
     /// Serves until SIGTERM or SIGINT, then ends the viewers on a packet boundary.
     pub fn serve(self) -> Result<(), BootError> {
         let next = || self.signals.wait().map_err(kernel("signals cannot be waited for"));
@@ -190,47 +201,6 @@ fn report_panics(log: Logger, handle: LogHandle) {
         crit!(log, "{panic}"; "event" => "error", "error" => "panic");
         handle.flush(LOG_FLUSH_TIMEOUT);
     }));
-}
-
-fn streams(
-    config: &Config,
-    metrics: &Metrics,
-    admission: &Arc<Admission>,
-    root: &Logger,
-    now: Instant,
-) -> (Vec<Stream>, Vec<Shown>) {
-    let make = |stream: &StreamConfig| {
-        let log = root.new(o!("stream" => stream.path.clone()));
-        let status = Arc::new(StreamStatus::new(now));
-        let shown = Shown {
-            path: stream.path.clone(),
-            metrics: metrics.stream(&stream.path),
-            status: Arc::clone(&status),
-            upstreams: stream
-                .remotes
-                .iter()
-                .map(|r| (r.label().to_owned(), metrics.upstream(&stream.path, r.label())))
-                .collect(),
-        };
-        let upstreams = stream.remotes.iter().zip(&shown.upstreams);
-        let upstreams: Vec<_> = upstreams
-            .map(|(remote, (_, metrics))| {
-                Upstream::new(remote.clone(), stream.reception.clone(), metrics.clone(), &log)
-            })
-            .collect();
-        let schedule =
-            Schedule::new(upstreams.len(), config.reconnect, |below| fastrand::usize(..below));
-        let failover = Failover::new(upstreams, schedule, config.read_timeout, status);
-        let parts = stream::Parts {
-            log: log.new(o!("module" => "stream")),
-            metrics: shown.metrics.clone(),
-            admission: Arc::clone(admission),
-            failover,
-            lag_packets: config.output_buffer_packets,
-        };
-        (Stream::new(parts, now), shown)
-    };
-    config.streams.iter().map(make).unzip()
 }
 
 fn run_worker(

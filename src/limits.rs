@@ -105,10 +105,25 @@ pub const PROXY_BINARY_BYTES_MAX: usize = 2048;
 /// Proxies named by `Forwarded` or `X-Forwarded-For` that are looked at, the nearest first.
 pub const FORWARDED_ELEMENTS_MAX: usize = 32;
 /// Time from the connection to the end of its request head.
+/// What is kept of a request's `User-Agent`, for the access log.
+pub const USER_AGENT_BYTES_MAX: usize = 256;
+/// Time from the connection, or from the last answer, to the end of a request head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections whose request head is not whole yet, or whose refusal is being sent.
 pub const GUESTS_MAX: usize = 8192;
-/// Time for a refused client to take its answer and to hang up.
+/// Time for an answer that is made on another thread; a static resource may have to be fetched.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for a client to take an answer: 10 MiB at 700 kbit/s.
+pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
+/// Requests on one connection.
+pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
+/// Questions about the node that wait to be answered.
+pub const DESK_JOBS_MAX: usize = 1024;
+/// A file that viewers get before a stream.
+pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Lines of the access log that wait to be written; more are dropped and counted.
+pub const ACCESS_LINES_MAX: usize = 16_384;
+/// Time for a client that has its answer to hang up.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes a client may send after its request head before it is cut.
 pub const TALK_BYTES_MAX: usize = 64 * 1024;

@@ -1,19 +1,21 @@
 //! The log: one JSON object a line.
 //!
-//! Owns the file (or standard output) and the thread that writes it. A line is made by who logs it
+//! Owns the file (or standard output) and the threads that write it. A line is made by who logs it
 //! and queued; the queue is bounded, and what does not fit is dropped and counted, so that a worker
-//! never waits for a disk or a reader. SIGUSR1 ends in [`LogHandle::reopen`].
+//! never waits for a disk or a reader. Viewers that go have a queue of their own ([`access`]):
+//! thousands of them at once do not crowd out an error. SIGUSR1 ends in [`LogHandle::reopen`].
 //!
 //! Keys: `time` (RFC 3339, UTC), `level`, `module`, `event`, `message`; an error has
 //! `event: "error"` and `error: <kind>`.
+
+pub mod access;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus::IntCounter;
@@ -44,13 +46,13 @@ enum Message {
 #[derive(Debug, Clone)]
 pub struct LogHandle {
     queue: SyncSender<Message>,
-    reopen: Arc<AtomicBool>,
+    output: Arc<Output>,
 }
 
 impl LogHandle {
     /// Closes the file and opens it again, before the next line is written.
     pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
+        self.output.reopen.store(true, Ordering::Release);
         // A full queue needs no nudge: the flag is seen at the next line.
         let _full = self.queue.try_send(Message::Nudge);
     }
@@ -68,11 +70,14 @@ impl LogHandle {
 ///
 /// Fails when the file cannot be opened.
 pub fn start(target: Target, dropped: IntCounter) -> io::Result<(Logger, LogHandle)> {
-    let writer = Writer::open(target)?;
+    let output = Arc::new(Output {
+        writer: Mutex::new(Writer::open(target)?),
+        reopen: AtomicBool::new(false),
+        dropped: dropped.clone(),
+    });
     let (queue, lines) = sync_channel(LOG_LINES_MAX);
-    let reopen = Arc::new(AtomicBool::new(false));
-    let handle = LogHandle { queue: queue.clone(), reopen: Arc::clone(&reopen) };
-    spawn(writer, lines, reopen, dropped.clone())?;
+    let handle = LogHandle { queue: queue.clone(), output: Arc::clone(&output) };
+    std::thread::Builder::new().name("log".into()).spawn(move || output.run(&lines))?;
     let line = Line { bytes: Vec::new(), queue, dropped };
     // The last comes first in the line.
     let json = slog_json::Json::new(line).set_flush(true).add_key_value(o!(
@@ -90,17 +95,6 @@ pub fn silent() -> Logger {
 
 fn now() -> String {
     OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
-}
-
-fn spawn(
-    writer: Writer,
-    lines: Receiver<Message>,
-    reopen: Arc<AtomicBool>,
-    dropped: IntCounter,
-) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("log".into())
-        .spawn(move || writer.run(&lines, &reopen, &dropped))
 }
 
 /// Collects one line and queues it whole when it is flushed.
@@ -126,6 +120,46 @@ impl Write for Line {
     }
 }
 
+/// Where lines end up: the log's own thread and that of the access log write here, each a line at a
+/// time. No worker ever does.
+#[derive(Debug)]
+struct Output {
+    writer: Mutex<Writer>,
+    reopen: AtomicBool,
+    dropped: IntCounter,
+}
+
+impl Output {
+    fn run(&self, lines: &Receiver<Message>) {
+        for message in lines {
+            match message {
+                Message::Line(line) => self.write(&line),
+                Message::Nudge => drop(self.writer()),
+                Message::Flush(done) => {
+                    let _gave_up_waiting = done.send(());
+                }
+            }
+        }
+    }
+
+    fn write(&self, line: &[u8]) {
+        // A full disk or a closed pipe: there is nowhere else to say it but the metric.
+        if self.writer().write(line).is_err() {
+            self.dropped.inc();
+        }
+    }
+
+    /// The writer, with its file opened again if that was asked for.
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.reopen.swap(false, Ordering::Acquire) {
+            writer.reopen();
+        }
+        writer
+    }
+}
+
+#[derive(Debug)]
 enum Writer {
     Stdout,
     File { path: PathBuf, file: File },
@@ -136,26 +170,6 @@ impl Writer {
         match target {
             Target::Stdout => Ok(Writer::Stdout),
             Target::File(path) => Ok(Writer::File { file: append_to(&path)?, path }),
-        }
-    }
-
-    fn run(mut self, lines: &Receiver<Message>, reopen: &AtomicBool, dropped: &IntCounter) {
-        for message in lines {
-            if reopen.swap(false, Ordering::Acquire) {
-                self.reopen();
-            }
-            let written = match message {
-                Message::Line(line) => self.write(&line),
-                Message::Nudge => Ok(()),
-                Message::Flush(done) => {
-                    let _gave_up_waiting = done.send(());
-                    Ok(())
-                }
-            };
-            // A full disk or a closed pipe: there is nowhere else to say it but the metric.
-            if written.is_err() {
-                dropped.inc();
-            }
         }
     }
 

@@ -36,6 +36,11 @@ pub struct Metrics {
 impl Metrics {
     /// Registers everything, the standard `process_*` set included.
     pub fn new() -> Arc<Metrics> {
+        Metrics::counting(true)
+    }
+
+    /// The same; `statistics` says whether the original's counters count (`nostats` is not set).
+    pub fn counting(statistics: bool) -> Arc<Metrics> {
         let registry = Registry::new();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).expect("registered once");
@@ -47,8 +52,8 @@ impl Metrics {
         );
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Arc::new(Metrics {
-            streams: stream::Families::register(&registry),
-            upstreams: upstream::Families::register(&registry),
+            streams: stream::Families::register(&registry, statistics),
+            upstreams: upstream::Families::register(&registry, statistics),
             workers: worker::Families::register(&registry),
             requests: counters(
                 &registry,

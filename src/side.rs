@@ -1,18 +1,16 @@
 //! The side port: metrics, health and status for operators and their tools.
 //!
-//! Owns its listener, the thread that accepts on it and computes rates, and a bounded number of
-//! short-lived threads, one a connection. Never touches a worker: it reads what workers publish.
+//! Owns its listeners, a thread that accepts on each, and a bounded number of short-lived threads,
+//! one a connection. Never touches a worker: it reads what workers publish.
 
-pub mod health;
-pub mod rates;
 pub mod routes;
 pub mod streams;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use restreamer_sys::wait;
@@ -20,56 +18,15 @@ use slog::{Logger, error};
 
 use crate::http::request::{Method, Parsed, Version, parse};
 use crate::http::response::Response;
-use crate::limits::{HEAD_BYTES_MAX, RATE_INTERVAL, SIDE_CONNECTIONS_MAX, SIDE_TIMEOUT};
-use crate::metrics::{Metrics, StreamMetrics, StreamStatus, UpstreamMetrics};
-use crate::stream::admission::Admission;
-use rates::Rates;
-
-/// What the side port shows.
-#[derive(Debug)]
-pub struct Node {
-    /// The metrics of the process.
-    pub metrics: Arc<Metrics>,
-    /// The streams in the order of the configuration.
-    pub streams: Vec<Shown>,
-    /// The viewers of all streams.
-    pub admission: Arc<Admission>,
-    /// Rates over the last second.
-    pub rates: Mutex<Rates>,
-}
-
-/// What is shown of a stream.
-#[derive(Debug)]
-pub struct Shown {
-    /// The path it is served at.
-    pub path: String,
-    /// Its metrics.
-    pub metrics: StreamMetrics,
-    /// What its upstream is doing.
-    pub status: Arc<StreamStatus>,
-    /// Its upstreams: address (masked) and metrics.
-    pub upstreams: Vec<(String, UpstreamMetrics)>,
-}
-
-impl Node {
-    /// The rates as of now.
-    pub fn rates(&self) -> Rates {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn measure(&self, now: Instant) {
-        let sample = rates::sample(&self.streams);
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner).update(sample, now);
-    }
-}
+use crate::limits::{HEAD_BYTES_MAX, SIDE_CONNECTIONS_MAX, SIDE_TIMEOUT};
+use crate::resource::Node;
 
 /// Serves the side port on threads of its own, for as long as the process lives.
 pub fn start(listeners: Vec<TcpListener>, node: &Arc<Node>, log: &Logger) -> io::Result<()> {
-    for (number, listener) in listeners.into_iter().enumerate() {
+    for listener in listeners {
         let (node, log) = (Arc::clone(node), log.clone());
-        let measures = number == 0;
         std::thread::Builder::new().name("side".into()).spawn(move || {
-            if let Err(why) = serve(&listener, &node, measures) {
+            if let Err(why) = serve(&listener, &node) {
                 error!(log, "the side port is out of order: {why}";
                     "event" => "error", "error" => "side");
             }
@@ -78,17 +35,10 @@ pub fn start(listeners: Vec<TcpListener>, node: &Arc<Node>, log: &Logger) -> io:
     Ok(())
 }
 
-fn serve(listener: &TcpListener, node: &Arc<Node>, measures: bool) -> io::Result<()> {
+fn serve(listener: &TcpListener, node: &Arc<Node>) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
-    let mut next = Instant::now();
     loop {
-        let now = Instant::now();
-        if measures && now >= next {
-            node.measure(now);
-            next = now + RATE_INTERVAL;
-        }
-        let patience = measures.then(|| next.saturating_duration_since(now));
-        if wait::readable([listener.as_fd()], patience)? != [true] {
+        if wait::readable([listener.as_fd()], None)? != [true] {
             continue;
         }
         let Ok((socket, _)) = listener.accept() else {
@@ -127,7 +77,7 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
     let (method, version, response) = loop {
         match parse(&head) {
             Parsed::Part if head.len() <= HEAD_BYTES_MAX => {}
-            Parsed::Whole(request) => {
+            Parsed::Whole(request, _) => {
                 break (request.method, request.version, routes::answer(node, &request));
             }
             Parsed::Part => return Ok(()),

@@ -22,11 +22,12 @@ use slog::{Logger, info};
 
 use crate::clock::earlier;
 use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, STALL_CHECK_INTERVAL};
+use crate::log::access::{AccessLog, Entry};
 use crate::metrics::stream::StreamGauges;
 use crate::metrics::{StreamCounts, StreamMetrics};
 use crate::ring::{LagLimit, Ring};
 use crate::upstream::Loss;
-use crate::viewer::{Departure, State};
+use crate::viewer::{Departure, State, Viewer};
 use admission::Admission;
 use failover::Failover;
 use join::Member;
@@ -57,6 +58,11 @@ pub struct Stream {
     stall_check: Option<Instant>,
     /// When viewers were sent something last.
     last_chunk: Instant,
+    /// Switched off: nobody may watch.
+    off: bool,
+    viewers_max: Option<usize>,
+    preamble: Option<Arc<[u8]>>,
+    access: AccessLog,
 }
 
 /// What a stream is made of.
@@ -72,6 +78,12 @@ pub struct Parts {
     pub failover: Failover,
     /// How far a viewer may lag, in packets.
     pub lag_packets: usize,
+    /// Viewers at which more are refused.
+    pub viewers_max: Option<usize>,
+    /// What every viewer gets before the stream.
+    pub preamble: Option<Arc<[u8]>>,
+    /// Where it is told that viewers went.
+    pub access: AccessLog,
 }
 
 /// What a turn leaves to do.
@@ -101,6 +113,10 @@ impl Stream {
             ending: None,
             stall_check: None,
             last_chunk: now,
+            off: false,
+            viewers_max: parts.viewers_max,
+            preamble: parts.preamble,
+            access: parts.access,
         }
     }
 
@@ -109,9 +125,22 @@ impl Stream {
         &mut self.failover
     }
 
-    /// Whether a viewer can join.
-    pub fn is_online(&self) -> bool {
+    /// Whether its upstream is connected.
+    pub fn is_connected(&self) -> bool {
         self.failover.is_connected()
+    }
+
+    /// Switches it off, which ends its viewers on a packet boundary, or on again.
+    pub fn switch(&mut self, on: bool, now: Instant) {
+        if self.off != on {
+            return;
+        }
+        self.off = !on;
+        self.metrics.switched(on);
+        info!(self.log, "switched {}", if on { "on" } else { "off" }; "event" => "control");
+        if self.off {
+            self.end_viewers(Departure::SwitchedOff, now + DRAIN_TIMEOUT);
+        }
     }
 
     /// The viewers there are, whatever they do.
@@ -147,7 +176,7 @@ impl Stream {
             self.fan_out(trunk, from, to, now);
         }
         if ended {
-            self.end_viewers(now + ENDING_TIMEOUT, true);
+            self.end_viewers(Departure::Finished, now + ENDING_TIMEOUT);
         }
         again |= self.serve_members(now);
         self.ring.evict(self.limit.bytes());
@@ -159,7 +188,7 @@ impl Stream {
     /// Its upstream cannot be watched: it is lost, as if it had broken.
     pub fn lose_upstream(&mut self, why: io::Error, now: Instant) {
         self.failover.give_up(&Loss::Broken(why), &mut self.ring, now);
-        self.end_viewers(now + ENDING_TIMEOUT, true);
+        self.end_viewers(Departure::Finished, now + ENDING_TIMEOUT);
     }
 
     /// When the stream wants to be looked at, whatever happens.
@@ -186,23 +215,34 @@ impl Stream {
     /// We are told to stop: viewers get the rest of their packet and are let go.
     pub fn stop(&mut self, now: Instant) {
         self.failover.stop();
-        self.end_viewers(now + DRAIN_TIMEOUT, false);
+        self.end_viewers(Departure::Stopped, now + DRAIN_TIMEOUT);
         self.serve_members(now);
         self.publish(now);
     }
 
-    /// Ends every viewer: with all there is in the ring, or with the packet it stands in.
-    fn end_viewers(&mut self, deadline: Instant, with_rest: bool) {
+    /// Ends every viewer; see [`Viewer::end`].
+    fn end_viewers(&mut self, why: Departure, deadline: Instant) {
         for (_, member) in &mut self.members {
-            member.viewer.end(&self.ring, deadline, with_rest, &mut self.counts);
+            member.viewer.end(why, &self.ring, deadline, &mut self.counts);
         }
     }
 
     fn remove(&mut self, key: usize, why: Departure, now: Instant) {
         self.count_time(now);
-        let member = self.members.remove(key);
-        self.admission.leave(member.viewer.connection.peer.ip());
+        let Viewer { connection, visit, .. } = self.members.remove(key).viewer;
+        self.admission.leave(connection.client);
         self.metrics.ended(why.reason());
+        self.access.log(Entry {
+            peer: connection.peer,
+            client: connection.client,
+            path: visit.path,
+            user_agent: visit.user_agent,
+            status: 200,
+            bytes: visit.bytes,
+            packets_skipped: visit.packets_skipped,
+            time: now.saturating_duration_since(connection.since),
+            reason: why.reason(),
+        });
     }
 
     /// Has the viewers who take nothing looked at before long.

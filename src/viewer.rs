@@ -2,10 +2,11 @@
 //!
 //! Owns the socket and the state of one viewer; each state is a type, and a transition takes the
 //! old one by value: [`asking::Asking`] (its request head is read) → [`catching_up::CatchingUp`]
-//! (served from the ring, at its own position) ⇄ [`live::Live`] (at the head, fed by the fan-out) →
-//! [`ending::Ending`] (gets the rest, then is let go). A refused one is [`draining::Draining`].
-//! Never holds a copy of the stream beyond the rest of one packet. Driven by the stream's turn; a
-//! guest that has asked for nothing yet is driven by the worker.
+//! (served from the ring, at its own position) ⇄ [`live::Live`] (at the head, fed by the fan-out)
+//! → [`ending::Ending`] (gets the rest, then is let go). Who asks for something else or is refused
+//! is [`waiting::Waiting`] for an answer, then [`draining::Draining`], and may ask again. Never
+//! holds a copy of the stream beyond the rest of one packet. Driven by the stream's turn; a guest
+//! that is no viewer is driven by the worker.
 
 pub mod asking;
 pub mod catching_up;
@@ -13,9 +14,11 @@ pub mod draining;
 pub mod ending;
 pub mod live;
 pub mod stall;
+pub mod visit;
+pub mod waiting;
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -27,6 +30,7 @@ use crate::ring::Ring;
 use catching_up::CatchingUp;
 use ending::Ending;
 use live::Live;
+use visit::Visit;
 
 /// A viewer of a stream.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Viewer {
     pub connection: Connection,
     /// What it is doing.
     pub state: State,
+    /// What it came for, and what it got.
+    pub visit: Visit,
 }
 
 /// The connection under a viewer or guest.
@@ -42,10 +48,14 @@ pub struct Viewer {
 pub struct Connection {
     /// The socket, non-blocking.
     pub socket: TcpStream,
-    /// The other end.
+    /// The other end of it, or whom its PROXY protocol header names.
     pub peer: SocketAddr,
+    /// Who is behind it: the peer, or whoever a proxy that we trust speaks for.
+    pub client: IpAddr,
     /// When it was accepted.
     pub since: Instant,
+    /// Requests it has made.
+    pub requests: u32,
     /// Bytes it sent that nobody asked for.
     talked: usize,
     /// When it ended its side: it may still listen, or have hung up.
@@ -76,6 +86,10 @@ pub enum Departure {
     Finished,
     /// It did not take the rest in time.
     TooSlowToEnd,
+    /// Its stream was switched off.
+    SwitchedOff,
+    /// The node stops.
+    Stopped,
 }
 
 /// What a client says when it has nothing to say.
@@ -107,6 +121,8 @@ impl Departure {
             Departure::Talked => "talked",
             Departure::Finished => "finished",
             Departure::TooSlowToEnd => "too_slow_to_end",
+            Departure::SwitchedOff => "switched_off",
+            Departure::Stopped => "stopped",
         }
     }
 }
@@ -121,22 +137,25 @@ impl Viewer {
         }
     }
 
-    /// Ends it before `deadline`: with all there is in the ring, or with the packet it stands in.
+    /// Ends it before `deadline`: with all there is in the ring if the stream has come to its end,
+    /// or else with the packet it stands in.
     pub fn end(
         &mut self,
+        why: Departure,
         ring: &Ring,
         deadline: Instant,
-        with_rest: bool,
         counts: &mut StreamCounts,
     ) {
         let head = ring.head();
         let mut ending = match std::mem::replace(&mut self.state, State::Live(Live)) {
-            State::Live(_) => Ending::new(CatchingUp::at(head), head, deadline),
-            State::CatchingUp(state) => Ending::new(state, head, deadline),
+            State::Live(_) => Ending::new(CatchingUp::at(head), head, deadline, why),
+            State::CatchingUp(state) => Ending::new(state, head, deadline, why),
             State::Ending(state) => state,
         };
-        if !with_rest {
+        if why != Departure::Finished {
+            let dropped = counts.packets_dropped;
             ending.hurry(ring, deadline, counts);
+            self.visit.packets_skipped += counts.packets_dropped - dropped;
         }
         self.state = State::Ending(ending);
     }
@@ -145,7 +164,8 @@ impl Viewer {
 impl Connection {
     /// A connection just accepted.
     pub fn new(socket: TcpStream, peer: SocketAddr, since: Instant) -> Connection {
-        Connection { socket, peer, since, talked: 0, half_closed: None }
+        let client = peer.ip().to_canonical();
+        Connection { socket, peer, client, since, requests: 0, talked: 0, half_closed: None }
     }
 
     /// Reads and forgets what a client sends beyond its request, so that closing the connection

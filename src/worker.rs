@@ -6,6 +6,7 @@
 //! keep a period: what arrives in between is collected and costs no wake-up of its own.
 
 pub mod accept;
+pub mod answer;
 pub mod deadlines;
 pub mod guests;
 pub mod handoff;
@@ -24,17 +25,19 @@ use mio::{Events, Interest, Poll, Registry};
 use slog::{Logger, info};
 
 use crate::clock::earlier;
-use crate::config::TurnPeriod;
+use crate::config::{Refusal, TurnPeriod};
 use crate::http::route::Routes;
 use crate::limits::{DRAIN_TIMEOUT, EVENTS_MAX};
+use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, WorkerMetrics};
+use crate::resource::Desk;
 use crate::stream::Stream;
-use crate::stream::admission::Admission;
 use crate::stream::failover::Attempt;
 use crate::stream::join::Readiness;
 use crate::stream::trunk::Trunk;
 use crate::upstream::Dialer;
-use accept::Listeners;
+use accept::{Arrival, Listeners};
+use answer::Resource;
 use deadlines::Deadlines;
 use guests::Guests;
 use handoff::{Command, Sender};
@@ -48,14 +51,20 @@ pub struct Parts {
     pub number: usize,
     /// Its streams.
     pub streams: Vec<Stream>,
-    /// Which path leads to which of them.
-    pub routes: Routes<usize>,
+    /// What is served.
+    pub resources: Vec<Resource>,
     /// Where viewers come in.
     pub listeners: Vec<TcpListener>,
     /// What starts attempts to reach upstreams.
     pub dialer: Dialer,
-    /// The node's limit of viewers.
-    pub admission: Arc<Admission>,
+    /// How connections come in.
+    pub arrival: Arrival,
+    /// What a viewer gets who is refused.
+    pub refusal: Refusal,
+    /// What answers questions about the node.
+    pub desk: Desk,
+    /// Where it is told that viewers were refused.
+    pub access: AccessLog,
     /// The node's metrics.
     pub metrics: Arc<Metrics>,
     /// The turn's period.
@@ -74,13 +83,17 @@ pub struct Worker {
     marked: Vec<usize>,
     is_marked: Vec<bool>,
     routes: Routes<usize>,
+    resources: Vec<Resource>,
+    arrival: Arrival,
+    refusal: Refusal,
+    desk: Desk,
+    access: AccessLog,
     listeners: Listeners,
     guests: Guests,
     deadlines: Deadlines,
     commands: Receiver<Command>,
     sender: Sender,
     dialer: Dialer,
-    admission: Arc<Admission>,
     metrics: Arc<Metrics>,
     counts: WorkerMetrics,
     period: Period,
@@ -103,13 +116,17 @@ impl Worker {
             marked: Vec::with_capacity(parts.streams.len()),
             deadlines: Deadlines::new(parts.streams.len(), now),
             streams: parts.streams,
-            routes: parts.routes,
+            routes: answer::routes(&parts.resources),
+            resources: parts.resources,
+            arrival: parts.arrival,
+            refusal: parts.refusal,
+            desk: parts.desk,
+            access: parts.access,
             listeners,
             guests: Guests::default(),
             commands,
             sender: sender.clone(),
             dialer: parts.dialer,
-            admission: parts.admission,
             counts: parts.metrics.worker(parts.number),
             metrics: parts.metrics,
             period: Period::new(parts.period, now),
@@ -198,6 +215,10 @@ impl Worker {
                         self.watch_upstream(stream, now);
                     }
                     self.reschedule(stream, now);
+                }
+                Command::Answered { guest, response } => {
+                    self.metrics.answered(response.status());
+                    self.guests.answered(guest, *response, now);
                 }
                 Command::Stop => self.stop(now),
             }

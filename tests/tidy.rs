@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Modules of the library; each line uses only itself and the lines above it.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["limits", "clock"],
     &["metrics", "config"],
     &["log"],
@@ -13,6 +13,7 @@ const LAYERS: [&[&str]; 11] = [
     &["egress"],
     &["upstream", "viewer"],
     &["stream"],
+    &["resource"],
     &["worker"],
     &["side"],
     &["boot"],

@@ -127,8 +127,8 @@ pub enum Api {
     /// Tells whether a stream, by its number in [`super::Config::streams`], is connected; one that
     /// does not exist never is.
     Check(Option<usize>),
-    /// Switches a stream, by its number in [`super::Config::streams`], off and on; one that does not
-    /// exist cannot be.
+    /// Switches a stream, by its number in [`super::Config::streams`], off and on; one that does
+    /// not exist cannot be.
     Control(Option<usize>),
 }
 

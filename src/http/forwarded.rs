@@ -18,23 +18,24 @@ use crate::limits::FORWARDED_ELEMENTS_MAX;
 /// a `trusted` network, the next entry from the right is the client instead. The walk ends before
 /// an entry that is no address, and after [`FORWARDED_ELEMENTS_MAX`] entries.
 ///
-/// Where there is a `Forwarded` line, `X-Forwarded-For` does not count. A trusted proxy that
-/// writes only the latter has therefore to remove the former from what it passes on, or its clients
-/// choose their address.
+/// Where there is an `X-Forwarded-For` line, `Forwarded` does not count: the former is what nearly
+/// every proxy writes, and one that writes it lets the client's own `Forwarded` pass. A trusted
+/// proxy that writes only the latter has therefore to remove the former, or its clients choose
+/// their address.
 pub fn client(
     peer: IpAddr,
     trusted: &[IpNet],
     forwarded: &[&str],
     x_forwarded_for: &[&str],
 ) -> IpAddr {
-    if forwarded.is_empty() {
-        let entries = x_forwarded_for.iter().rev().flat_map(|line| line.rsplit(','));
-        let entries = entries.map(trimmed).filter(|entry| !entry.is_empty());
-        walk(peer, trusted, entries.map(address))
-    } else {
+    if x_forwarded_for.is_empty() {
         let elements =
             forwarded.iter().rev().flat_map(|line| last_elements(line).into_iter().rev());
         walk(peer, trusted, elements.map(hop))
+    } else {
+        let entries = x_forwarded_for.iter().rev().flat_map(|line| line.rsplit(','));
+        let entries = entries.map(trimmed).filter(|entry| !entry.is_empty());
+        walk(peer, trusted, entries.map(address))
     }
 }
 
@@ -282,10 +283,10 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_wins() {
+    fn what_nearly_every_proxy_writes_wins() {
         let client = client_of("10.0.0.1", &["for=192.0.2.7"], &["192.0.2.8"]);
-        assert_eq!(client, "192.0.2.7");
-        assert_eq!(client_of("10.0.0.1", &["for=_hidden"], &["192.0.2.8"]), "10.0.0.1");
+        assert_eq!(client, "192.0.2.8", "a client's own Forwarded is no way to another address");
+        assert_eq!(client_of("10.0.0.1", &["for=192.0.2.7"], &["unknown"]), "10.0.0.1");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Request heads (RFC 9112, 3 to 6).
 
-use httparse::{EMPTY_HEADER, Status};
+use httparse::{EMPTY_HEADER, Header, Status};
 
-use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX};
+use crate::config::Secret;
+use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX, USER_AGENT_BYTES_MAX};
 
 /// What a client asks.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,8 +12,38 @@ pub struct Request {
     pub method: Method,
     /// The path of the target, percent-decoded, without its query.
     pub path: String,
+    /// The query of the target as it came; there may be a token in it.
+    pub query: Secret,
     /// The minor version: HTTP/1.0 or HTTP/1.1.
     pub version: Version,
+    /// Whether another request may follow on the connection (RFC 9112, 9.3), if we want one.
+    pub may_keep: bool,
+    /// What of the header lines matters to us.
+    pub headers: Headers,
+}
+
+/// The header lines that matter to us.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// `Authorization`.
+    pub authorization: Option<Secret>,
+    /// `User-Agent`, at most [`USER_AGENT_BYTES_MAX`] of it.
+    pub user_agent: Option<String>,
+    /// `If-None-Match`; several lines are one list (RFC 9110, 5.3).
+    pub if_none_match: Option<String>,
+    /// `Forwarded`, line by line.
+    pub forwarded: Vec<String>,
+    /// `X-Forwarded-For`, line by line.
+    pub x_forwarded_for: Vec<String>,
+}
+
+impl Request {
+    /// The value of a parameter in the query, decoded; of several the first. Without a `=` it is
+    /// the empty string.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let mut all = url::form_urlencoded::parse(self.query.expose().as_bytes());
+        all.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    }
 }
 
 /// The methods that we tell apart.
@@ -40,8 +71,8 @@ pub enum Version {
 /// How far the bytes of a head lead.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Parsed {
-    /// A whole head.
-    Whole(Request),
+    /// A whole head, and how many bytes it has.
+    Whole(Box<Request>, usize),
     /// The beginning of one.
     Part,
     /// No head, and never one.
@@ -82,14 +113,18 @@ impl Refusal {
 
 /// Reads a request head from all the bytes a client has sent so far.
 ///
-/// A line may end in a bare LF (RFC 9112, 2.2 allows it, old set-top boxes do it): we read one
-/// head a connection and never its body, so that nobody can smuggle a second request.
+/// A line may end in a bare LF (RFC 9112, 2.2 allows it, old set-top boxes do it). A body is never
+/// read. So that nobody can smuggle a second request past a proxy that sees another end of the
+/// first, only a head with strict line ends and no word of a body may be followed by another.
 pub fn parse(bytes: &[u8]) -> Parsed {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {
-        Ok(Status::Complete(_)) if bytes_of_head(bytes) > HEAD_BYTES_MAX => too_long(bytes),
-        Ok(Status::Complete(_)) => whole(&request).map_or_else(Parsed::Refused, Parsed::Whole),
+        Ok(Status::Complete(length)) if length > HEAD_BYTES_MAX => too_long(bytes),
+        Ok(Status::Complete(length)) => match whole(&request, &bytes[..length]) {
+            Ok(request) => Parsed::Whole(Box::new(request), length),
+            Err(refusal) => Parsed::Refused(refusal),
+        },
         Ok(Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => too_long(bytes),
         Ok(Status::Partial) if target_too_long(bytes) => Parsed::Refused(Refusal::TargetTooLong),
         Ok(Status::Partial) => Parsed::Part,
@@ -99,7 +134,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
-fn whole(request: &httparse::Request<'_, '_>) -> Result<Request, Refusal> {
+fn whole(request: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Request, Refusal> {
     let target = request.path.ok_or(Refusal::Malformed)?;
     if target.len() > TARGET_BYTES_MAX {
         return Err(Refusal::TargetTooLong);
@@ -117,7 +152,59 @@ fn whole(request: &httparse::Request<'_, '_>) -> Result<Request, Refusal> {
         Some("OPTIONS") => Method::Options,
         _ => Method::Other,
     };
-    Ok(Request { method, path: path_of(target)?, version })
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    Ok(Request {
+        method,
+        path: path_of(target)?,
+        query: Secret::new(query.split('#').next().unwrap_or(query)),
+        version,
+        may_keep: version == Version::Http11 && may_keep(request.headers, head),
+        headers: headers(request.headers),
+    })
+}
+
+fn headers(lines: &[Header<'_>]) -> Headers {
+    let mut headers = Headers::default();
+    for line in lines {
+        let value = || String::from_utf8_lossy(line.value).trim().to_owned();
+        match line.name.to_ascii_lowercase().as_str() {
+            // Two of them are neither the one nor the other.
+            "authorization" if headers.authorization.is_some() => {
+                headers.authorization = Some(Secret::new(""));
+            }
+            "authorization" => headers.authorization = Some(Secret::new(value())),
+            "user-agent" => {
+                let mut agent = value();
+                agent.truncate(agent.floor_char_boundary(USER_AGENT_BYTES_MAX));
+                headers.user_agent = Some(agent);
+            }
+            "if-none-match" => {
+                let before = headers.if_none_match.take();
+                headers.if_none_match =
+                    Some(before.map_or_else(value, |list| format!("{list}, {}", value())));
+            }
+            "forwarded" => headers.forwarded.push(value()),
+            "x-forwarded-for" => headers.x_forwarded_for.push(value()),
+            _ => {}
+        }
+    }
+    headers
+}
+
+/// Whether it is certain where this request ends, and the client wants to go on.
+fn may_keep(headers: &[Header<'_>], head: &[u8]) -> bool {
+    let says = |header: &Header<'_>, name: &str| header.name.eq_ignore_ascii_case(name);
+    let strict = head.iter().zip(std::iter::once(&0).chain(head));
+    let strict = strict.filter(|&(&byte, _)| byte == b'\n').all(|(_, &before)| before == b'\r');
+    let bodiless = headers.iter().all(|header| match header.value {
+        b"0" if says(header, "content-length") => true,
+        _ => !says(header, "content-length") && !says(header, "transfer-encoding"),
+    });
+    let close = headers.iter().filter(|header| says(header, "connection")).any(|header| {
+        let options = header.value.split(|&byte| byte == b',');
+        options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"close"))
+    });
+    strict && bodiless && !close
 }
 
 /// The decoded path of a target in origin form, absolute form, or `*` (RFC 9112, 3.2).
@@ -135,12 +222,6 @@ fn path_of(target: &str) -> Result<String, Refusal> {
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
     let decoded = decoded.map_err(|_not_utf8| Refusal::Malformed)?.into_owned();
     if decoded.contains('\0') { Err(Refusal::Malformed) } else { Ok(decoded) }
-}
-
-fn bytes_of_head(bytes: &[u8]) -> usize {
-    let end = bytes.windows(2).position(|pair| pair == b"\n\n");
-    let crlf = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    end.map_or(usize::MAX, |at| at + 2).min(crlf.map_or(usize::MAX, |at| at + 4)).min(bytes.len())
 }
 
 fn too_long(bytes: &[u8]) -> Parsed {
@@ -168,7 +249,7 @@ mod tests {
 
     fn path(head: &str) -> String {
         match parse(head.as_bytes()) {
-            Parsed::Whole(request) => request.path,
+            Parsed::Whole(request, _) => request.path,
             other => panic!("{other:?}"),
         }
     }
@@ -182,8 +263,12 @@ mod tests {
             ("DELETE /a.ts HTTP/1.0\r\n\r\n", Method::Other, Version::Http10),
             ("\r\nGET /a.ts HTTP/1.0\r\n\r\nGET /b HTTP/1.0\r\n\r\n", Method::Get, Version::Http10),
         ] {
-            let request = Request { method, path: "/a.ts".into(), version };
-            assert_eq!(parse(head.as_bytes()), Parsed::Whole(request), "{head:?}");
+            let Parsed::Whole(request, length) = parse(head.as_bytes()) else {
+                panic!("{head:?}");
+            };
+            let read = (request.method, request.path.as_str(), request.version);
+            assert_eq!(read, (method, "/a.ts", version), "{head:?}");
+            assert!(head[..length].ends_with('\n'), "{head:?}");
         }
     }
 
@@ -198,6 +283,58 @@ mod tests {
             ("/%C3%A9", "/é"),
         ] {
             assert_eq!(path(&format!("GET {target} HTTP/1.0\r\n\r\n")), decoded, "{target}");
+        }
+    }
+
+    fn request(head: &str) -> Request {
+        match parse(head.as_bytes()) {
+            Parsed::Whole(request, _) => *request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn parameters_of_the_query() {
+        let request = request("GET /a?offline&token=a%20b+c&token=d&x=#f HTTP/1.0\r\n\r\n");
+        assert_eq!(request.parameter("offline").as_deref(), Some(""));
+        assert_eq!(request.parameter("token").as_deref(), Some("a b c"));
+        assert_eq!(request.parameter("x").as_deref(), Some(""));
+        assert_eq!(request.parameter("online"), None);
+        assert!(!format!("{request:?}").contains("a%20b"), "a token is nobody's business");
+    }
+
+    #[test]
+    fn headers_that_matter() {
+        let request = request(
+            "GET / HTTP/1.0\r\nauthorization: Bearer s3cret\r\nUser-Agent: tv\r\n\
+             If-None-Match: \"1\"\r\nX-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nIf-None-Match: \"2\"\r\n\
+             x-forwarded-for: 9.9.9.9\r\nForwarded: for=1.2.3.4\r\n\r\n",
+        );
+        let headers = &request.headers;
+        assert_eq!(headers.authorization.as_ref().map(Secret::expose), Some("Bearer s3cret"));
+        assert_eq!(headers.user_agent.as_deref(), Some("tv"));
+        assert_eq!(headers.if_none_match.as_deref(), Some("\"1\", \"2\""));
+        assert_eq!(headers.x_forwarded_for, ["1.2.3.4, 5.6.7.8", "9.9.9.9"]);
+        assert_eq!(headers.forwarded, ["for=1.2.3.4"]);
+        assert!(!format!("{request:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn another_request_may_follow_only_where_the_end_of_the_first_is_certain() {
+        for (head, keep) in [
+            ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n", true),
+            ("GET / HTTP/1.1\r\nHost: x\r\nConnection: te, Close\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 00\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("GET / HTTP/1.1\r\nHost: x\n\r\n", false),
+            ("GET / HTTP/1.1\nHost: x\n\n", false),
+            ("GET / HTTP/1.0\r\n\r\n", false),
+            ("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", false),
+        ] {
+            assert_eq!(request(head).may_keep, keep, "{head:?}");
         }
     }
 

@@ -110,6 +110,16 @@ impl Response {
 }
 
 impl Outgoing {
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.head.len() + self.body.as_ref().map_or(0, |body| body.len())
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The byte that is sent after `sent` bytes, and those that can be sent with it; nothing when
     /// all is sent.
     pub fn after(&self, sent: usize) -> &[u8] {

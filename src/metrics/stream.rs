@@ -8,6 +8,8 @@ use super::registry::{counters, gauges};
 
 #[derive(Debug)]
 pub(super) struct Families {
+    /// Whether the original's counters count.
+    statistics: bool,
     packets_sent: IntCounterVec,
     bytes_sent: IntCounterVec,
     packets_dropped: IntCounterVec,
@@ -22,14 +24,17 @@ pub(super) struct Families {
     lag: IntGaugeVec,
     lag_limit: IntGaugeVec,
     ring: IntGaugeVec,
+    on: IntGaugeVec,
+    refused: IntCounterVec,
 }
 
 impl Families {
-    pub(super) fn register(r: &Registry) -> Families {
+    pub(super) fn register(r: &Registry, statistics: bool) -> Families {
         let of_stream = &["stream"];
         let counter = |name, help| counters(r, name, help, of_stream);
         let gauge = |name, help| gauges(r, name, help, of_stream);
         Families {
+            statistics,
             packets_sent: counter("streaming_packets_sent", "Packets sent to viewers."),
             bytes_sent: counter("streaming_bytes_sent", "Bytes sent to viewers."),
             packets_dropped: counter(
@@ -68,6 +73,13 @@ impl Families {
             lag: gauge("restreamer_lag_bytes", "Largest lag of a viewer after the last turn."),
             lag_limit: gauge("restreamer_lag_limit_bytes", "Lag beyond which viewers are skipped."),
             ring: gauge("restreamer_ring_bytes", "Memory of the stream's recent bytes."),
+            on: gauge("restreamer_stream_on", "Whether the stream is not switched off (0 or 1)."),
+            refused: counters(
+                r,
+                "restreamer_viewers_refused_total",
+                "Requests for the stream that were refused, and why.",
+                &["stream", "reason"],
+            ),
         }
     }
 
@@ -77,6 +89,7 @@ impl Families {
         let by = |way| self.path_bytes.with_label_values(&[path, way]);
         let viewers = |state| self.viewers.with_label_values(&[path, state]);
         StreamMetrics {
+            statistics: self.statistics,
             path: path.to_owned(),
             packets_sent: of(&self.packets_sent),
             bytes_sent: of(&self.bytes_sent),
@@ -95,6 +108,8 @@ impl Families {
             lag: gauge(&self.lag),
             lag_limit: gauge(&self.lag_limit),
             ring: gauge(&self.ring),
+            on: gauge(&self.on),
+            refused: self.refused.clone(),
         }
     }
 }
@@ -102,6 +117,7 @@ impl Families {
 /// One stream's metrics.
 #[derive(Clone, Debug)]
 pub struct StreamMetrics {
+    statistics: bool,
     path: String,
     packets_sent: IntCounter,
     bytes_sent: IntCounter,
@@ -120,6 +136,8 @@ pub struct StreamMetrics {
     lag: IntGauge,
     lag_limit: IntGauge,
     ring: IntGauge,
+    on: IntGauge,
+    refused: IntCounterVec,
 }
 
 impl StreamMetrics {
@@ -128,14 +146,19 @@ impl StreamMetrics {
         &self.connections
     }
 
-    /// Bytes sent to viewers since the start.
-    pub fn bytes_sent(&self) -> u64 {
-        self.bytes_sent.get()
+    /// (packets, bytes) sent to viewers since the start.
+    pub fn sent(&self) -> (u64, u64) {
+        (self.packets_sent.get(), self.bytes_sent.get())
     }
 
-    /// Packets that viewers were skipped over since the start.
-    pub fn packets_dropped(&self) -> u64 {
-        self.packets_dropped.get()
+    /// (packets, bytes) that viewers were skipped over since the start.
+    pub fn dropped(&self) -> (u64, u64) {
+        (self.packets_dropped.get(), self.bytes_dropped.get())
+    }
+
+    /// Time that viewers were connected, added up, in nanoseconds.
+    pub fn duration_ns(&self) -> u64 {
+        self.duration.get()
     }
 
     /// Viewers connected, by what they do: (live, catching up, ending).
@@ -153,15 +176,33 @@ impl StreamMetrics {
         self.ended.with_label_values(&[self.path.as_str(), reason]).inc();
     }
 
+    /// Counts a request that was refused.
+    pub fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[self.path.as_str(), reason]).inc();
+    }
+
+    /// Shows whether it is switched on.
+    pub fn switched(&self, on: bool) {
+        self.on.set(on.into());
+    }
+
     /// Adds what was counted since the last time, and shows the state after a turn.
     pub fn publish(&self, counts: &mut StreamCounts, now: &StreamGauges) {
         let counts = std::mem::take(counts);
-        for (metric, by) in [
+        let duration = u64::try_from(counts.duration.as_nanos()).unwrap_or(u64::MAX);
+        let of_the_original = [
             (&self.packets_sent, counts.packets_sent),
             (&self.bytes_sent, counts.live_bytes + counts.catching_up_bytes),
             (&self.packets_dropped, counts.packets_dropped),
             (&self.bytes_dropped, counts.bytes_dropped),
-            (&self.duration, u64::try_from(counts.duration.as_nanos()).unwrap_or(u64::MAX)),
+            (&self.duration, duration),
+        ];
+        for (metric, by) in of_the_original {
+            if by > 0 && self.statistics {
+                metric.inc_by(by);
+            }
+        }
+        for (metric, by) in [
             (&self.live_bytes, counts.live_bytes),
             (&self.catching_up_bytes, counts.catching_up_bytes),
             (&self.skips, counts.skips),

@@ -6,6 +6,8 @@ use super::registry::{counters, gauges};
 
 #[derive(Debug)]
 pub(super) struct Families {
+    /// Whether the original's counters count.
+    statistics: bool,
     connected: IntGaugeVec,
     packets: IntCounterVec,
     bytes: IntCounterVec,
@@ -30,10 +32,11 @@ pub(super) struct Families {
 }
 
 impl Families {
-    pub(super) fn register(r: &Registry) -> Families {
+    pub(super) fn register(r: &Registry, statistics: bool) -> Families {
         let counter = |name, help| counters(r, name, help, &["stream", "url"]);
         let by = |name, help, label| counters(r, name, help, &["stream", "url", label]);
         Families {
+            statistics,
             connected: gauges(
                 r,
                 "streaming_source_connected",
@@ -119,6 +122,7 @@ impl Families {
     pub(super) fn of(&self, path: &str, url: &str) -> UpstreamMetrics {
         let of = |family: &IntCounterVec| family.with_label_values(&[path, url]);
         UpstreamMetrics {
+            statistics: self.statistics,
             labels: [path.to_owned(), url.to_owned()],
             connected: self.connected.with_label_values(&[path, url]),
             packets: of(&self.packets),
@@ -148,6 +152,7 @@ impl Families {
 /// One upstream's metrics.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
+    statistics: bool,
     labels: [String; 2],
     connected: IntGauge,
     packets: IntCounter,
@@ -246,17 +251,19 @@ impl UpstreamMetrics {
         self.rejoins.inc();
     }
 
-    /// Bytes received since the start.
-    pub fn bytes_received(&self) -> u64 {
-        self.bytes.get()
+    /// (packets, bytes) received since the start.
+    pub fn received(&self) -> (u64, u64) {
+        (self.packets.get(), self.bytes.get())
     }
 
     /// Adds what was counted since the last time.
     pub fn publish(&self, counts: &mut UpstreamCounts) {
         let counts = std::mem::take(counts);
+        if self.statistics {
+            self.packets.inc_by(counts.packets);
+            self.bytes.inc_by(counts.bytes);
+        }
         for (metric, by) in [
-            (&self.packets, counts.packets),
-            (&self.bytes, counts.bytes),
             (&self.sync_losses, counts.sync_losses),
             (&self.discarded, counts.discarded),
             (&self.continuity, counts.continuity),

@@ -13,6 +13,7 @@ pub(super) struct Families {
     seconds: HistogramVec,
     accepted: IntCounterVec,
     accept_errors: IntCounterVec,
+    proxy_errors: IntCounterVec,
     guests: IntGaugeVec,
 }
 
@@ -37,6 +38,12 @@ impl Families {
                 "Connections that could not be accepted or registered.",
                 of,
             ),
+            proxy_errors: counters(
+                r,
+                "restreamer_proxy_errors_total",
+                "Connections without the PROXY protocol header that was to come, or of strangers.",
+                of,
+            ),
             guests: gauges(
                 r,
                 "restreamer_guests",
@@ -54,6 +61,7 @@ impl Families {
             seconds: self.seconds.with_label_values(labels),
             accepted: self.accepted.with_label_values(labels),
             accept_errors: self.accept_errors.with_label_values(labels),
+            proxy_errors: self.proxy_errors.with_label_values(labels),
             guests: self.guests.with_label_values(labels),
         }
     }
@@ -66,6 +74,7 @@ pub struct WorkerMetrics {
     seconds: Histogram,
     accepted: IntCounter,
     accept_errors: IntCounter,
+    proxy_errors: IntCounter,
     guests: IntGauge,
 }
 
@@ -84,6 +93,11 @@ impl WorkerMetrics {
     /// Counts connections accepted.
     pub fn accepted(&self, connections: u64) {
         self.accepted.inc_by(connections);
+    }
+
+    /// Counts a connection that should have had a PROXY protocol header.
+    pub fn proxy_error(&self) {
+        self.proxy_errors.inc();
     }
 
     /// Counts a connection that could not be accepted or registered.

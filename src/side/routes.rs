@@ -1,36 +1,30 @@
 //! What the side port answers.
 
-use serde::Serialize;
-
-use super::{Node, health, streams};
+use super::streams;
 use crate::http::request::{Method, Request};
 use crate::http::response::Response;
+use crate::resource::node::{Node, json};
+use crate::resource::{health, statistics};
 
-const JSON: &str = "application/json";
-const INDEX: &str = "restreamer\n\n/metrics  Prometheus text format\n/health   ok or full, JSON\n\
-                     /streams  streams, upstreams and viewers, JSON\n";
+const INDEX: &str = "restreamer\n\n/metrics     Prometheus text format\n\
+                     /health      ok or full, JSON\n\
+                     /statistics  what has passed through, JSON\n\
+                     /streams     streams, upstreams and viewers, JSON\n";
+const PATHS: [&str; 5] = ["/", "/metrics", "/health", "/statistics", "/streams"];
 
 /// Answers a request.
 pub fn answer(node: &Node, request: &Request) -> Response {
-    match (request.method, request.path.as_str()) {
-        (Method::Get | Method::Head, "/") => {
-            Response::with_body(200, "text/plain; charset=utf-8", INDEX.as_bytes())
-        }
-        (Method::Get | Method::Head, "/metrics") => match node.metrics.text() {
-            Ok(text) => Response::with_body(200, prometheus::TEXT_FORMAT, text.into_bytes()),
-            Err(_unencodable) => Response::text(500),
+    let path = request.path.as_str();
+    match request.method {
+        _ if !PATHS.contains(&path) => Response::text(404),
+        Method::Options => Response::allow(204),
+        Method::Other => Response::allow(405),
+        Method::Get | Method::Head => match path {
+            "/metrics" => node.prometheus(),
+            "/health" => json(&health::of(node)),
+            "/statistics" => json(&statistics::of(node)),
+            "/streams" => json(&streams::of(node)),
+            _index => Response::with_body(200, "text/plain; charset=utf-8", INDEX.as_bytes()),
         },
-        (Method::Get | Method::Head, "/health") => json(&health::of(node)),
-        (Method::Get | Method::Head, "/streams") => json(&streams::of(node)),
-        (Method::Options, "/" | "/metrics" | "/health" | "/streams") => Response::allow(204),
-        (_, "/" | "/metrics" | "/health" | "/streams") => Response::allow(405),
-        _ => Response::text(404),
-    }
-}
-
-fn json(value: &impl Serialize) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(body) => Response::with_body(200, JSON, body),
-        Err(_unencodable) => Response::text(500),
     }
 }

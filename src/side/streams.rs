@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::rates::Passed;
-use super::{Node, Shown};
 use crate::metrics::UpstreamState;
+use crate::resource::rates::Passed;
+use crate::resource::{Node, Shown};
 
 /// One stream.
 #[derive(Debug, Serialize)]
@@ -61,7 +61,7 @@ fn stream(shown: &Shown, rate: Passed, now: Instant) -> Stream {
         received_bits_per_second: rate.received * 8,
         sent_bits_per_second: rate.sent * 8,
         viewers: Viewers { all: live + catching_up + ending, live, catching_up, ending },
-        packets_dropped: shown.metrics.packets_dropped(),
+        packets_dropped: shown.metrics.dropped().0,
     }
 }
 

@@ -65,6 +65,7 @@ impl Stream {
                 Ok(taken) => {
                     let reached = from.advanced(taken.count());
                     self.counts.live_bytes += taken.count() as u64;
+                    viewer.visit.bytes += taken.count() as u64;
                     self.counts.packets_sent += reached.packets_since(from);
                     viewer.state = Live.offered(from, to, taken);
                 }
@@ -85,6 +86,7 @@ impl Stream {
         for (key, member) in &mut self.members {
             let viewer = &mut member.viewer;
             let (socket, ring, counts) = (&viewer.connection.socket, &self.ring, &mut self.counts);
+            let before = (counts.catching_up_bytes, counts.packets_dropped);
             match &mut viewer.state {
                 State::Live(_) => {}
                 State::CatchingUp(state) => {
@@ -117,6 +119,8 @@ impl Stream {
                     }
                 }
             }
+            viewer.visit.bytes += counts.catching_up_bytes - before.0;
+            viewer.visit.packets_skipped += counts.packets_dropped - before.1;
         }
         for (key, why) in gone {
             self.remove(key, why, now);
@@ -130,7 +134,7 @@ impl Stream {
         let mut gone = Vec::new();
         let mut silent = false;
         for (key, member) in &mut self.members {
-            let Viewer { connection, state } = &mut member.viewer;
+            let Viewer { connection, state, .. } = &mut member.viewer;
             let socket = connection.socket.as_fd();
             if let State::CatchingUp(state) = state
                 && state.is_blocked()

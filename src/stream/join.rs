@@ -1,9 +1,13 @@
 //! Viewers come, and what their sockets report.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Stream;
+use super::admission::Full;
+use crate::http::response::Outgoing;
 use crate::viewer::catching_up::CatchingUp;
+use crate::viewer::visit::Visit;
 use crate::viewer::{Connection, Departure, Heard, State, Viewer};
 
 /// Names a viewer of a stream; one that is gone is named by none ever after.
@@ -39,18 +43,79 @@ impl ViewerKey {
     pub const GENERATION_MASK: u32 = (1 << Self::GENERATION_BITS) - 1;
 }
 
+/// Why a viewer is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// No upstream is connected.
+    NoUpstream,
+    /// The stream is switched off.
+    SwitchedOff,
+    /// The stream has as many viewers as it may have.
+    StreamFull,
+    /// The node or the viewer's address has.
+    Full(Full),
+}
+
+impl Refused {
+    /// The metric's label, and the word in the access log.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refused::NoUpstream => "no_upstream",
+            Refused::SwitchedOff => "switched_off",
+            Refused::StreamFull => "stream_full",
+            Refused::Full(Full::Node) => "node_full",
+            Refused::Full(Full::Address) => "address_full",
+        }
+    }
+}
+
 impl Stream {
+    /// Gives a viewer a place, which it has until it goes.
+    pub fn admit(&self, client: IpAddr) -> Result<(), Refused> {
+        self.is_open()?;
+        self.admission.enter(client).map_err(Refused::Full)
+    }
+
+    /// Whether a viewer would be given a place now.
+    pub fn would_admit(&self, client: IpAddr) -> Result<(), Refused> {
+        self.is_open()?;
+        self.admission.would_enter(client).map_err(Refused::Full)
+    }
+
+    /// Takes back the place of a viewer who could not join after all.
+    pub fn dismiss(&self, client: IpAddr) {
+        self.admission.leave(client);
+    }
+
+    /// Counts a request that was refused.
+    pub fn refused(&self, reason: &str) {
+        self.metrics.refused(reason);
+    }
+
+    fn is_open(&self) -> Result<(), Refused> {
+        if self.off {
+            Err(Refused::SwitchedOff)
+        } else if !self.is_connected() {
+            Err(Refused::NoUpstream)
+        } else if self.viewers_max.is_some_and(|most| self.members.len() >= most) {
+            Err(Refused::StreamFull)
+        } else {
+            Ok(())
+        }
+    }
+
     /// The key that the next viewer will have.
     pub fn next_key(&self) -> ViewerKey {
         ViewerKey { index: self.members.vacant_key(), generation: self.generation }
     }
 
-    /// Takes a viewer in, who was admitted: it gets `head`, then the stream from the newest packet
-    /// boundary on. It begins in the stream's next turn.
-    pub fn join(&mut self, connection: Connection, head: Vec<u8>, now: Instant) {
+    /// Takes a viewer in, who was admitted: it gets `head` and the preamble, then the stream from
+    /// the newest packet boundary on. It begins in the stream's next turn.
+    pub fn join(&mut self, connection: Connection, visit: Visit, head: Vec<u8>, now: Instant) {
         self.count_time(now);
-        let state = State::CatchingUp(CatchingUp::joining(head, self.ring.head()));
-        let viewer = Viewer { connection, state };
+        let answer = Outgoing { head, body: self.preamble.clone() };
+        let state = State::CatchingUp(CatchingUp::joining(answer, self.ring.head()));
+        let viewer = Viewer { connection, state, visit };
         self.members.insert(Member { viewer, generation: self.generation });
         self.generation = (self.generation + 1) & ViewerKey::GENERATION_MASK;
         self.metrics.joined();

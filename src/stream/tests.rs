@@ -10,10 +10,11 @@ use crate::limits::{PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
 use crate::stream::failover::Upstream;
-use crate::stream::join::Readiness;
+use crate::stream::join::{Readiness, Refused};
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{Body, Dialed, Framing};
 use crate::viewer::Connection;
+use crate::viewer::visit::Visit;
 
 /// A stream with a connected upstream, driven by hand.
 struct Bench {
@@ -27,6 +28,7 @@ struct Bench {
 
 const PATH: &str = "/a.ts";
 const LAG_PACKETS: usize = 100;
+const VIEWERS_MAX: usize = 2;
 
 impl Bench {
     fn new() -> Bench {
@@ -48,6 +50,9 @@ impl Bench {
             admission: Arc::new(Admission::new(Limits::default(), None)),
             failover: Failover::new(upstreams, schedule, read_timeout, status),
             lag_packets: LAG_PACKETS,
+            viewers_max: Some(VIEWERS_MAX),
+            preamble: None,
+            access: AccessLog::silent(),
         };
         let mut stream = Stream::new(parts, now);
         let (upstream, source) = UnixStream::pair().unwrap();
@@ -66,7 +71,8 @@ impl Bench {
         near.set_nonblocking(true).unwrap();
         let key = self.stream.next_key();
         self.stream.admission.enter(peer.ip()).unwrap();
-        self.stream.join(Connection::new(near, peer, self.now), b"HEAD".to_vec(), self.now);
+        let connection = Connection::new(near, peer, self.now);
+        self.stream.join(connection, Visit::default(), b"HEAD".to_vec(), self.now);
         (key, far)
     }
 
@@ -274,7 +280,7 @@ fn when_the_upstream_ends_viewers_get_all_of_it_and_then_the_end() {
     far.read_to_end(&mut got).unwrap();
     assert_eq!(got[4..], sent);
     assert_eq!(bench.stream.viewers(), 0);
-    assert!(!bench.stream.is_online());
+    assert!(!bench.stream.is_connected());
     assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"finished\""), 1);
     let due = bench.stream.deadline(bench.now).unwrap();
     assert_eq!(due - bench.now, Duration::from_secs(10), "reconnect after the attempt's start");
@@ -291,7 +297,7 @@ fn one_who_is_ending_survives_the_next_upstream() {
     }
     bench.upstream.shutdown(std::net::Shutdown::Both).unwrap();
     bench.turn();
-    assert_eq!((bench.stream.viewers(), bench.stream.is_online()), (1, false));
+    assert_eq!((bench.stream.viewers(), bench.stream.is_connected()), (1, false));
     // Back at once, and far beyond the lag limit.
     let (upstream, source) = UnixStream::pair().unwrap();
     source.set_nonblocking(true).unwrap();
@@ -330,7 +336,7 @@ fn a_silent_upstream_is_closed_when_its_time_is_up() {
     bench.now += Duration::from_millis(1);
     assert!(bench.stream.on_deadline(bench.now));
     bench.stream.turn(&mut bench.trunk, bench.now);
-    assert!(!bench.stream.is_online());
+    assert!(!bench.stream.is_connected());
     let mut got = Vec::new();
     far.read_to_end(&mut got).unwrap();
     assert_eq!(bench.metric("restreamer_upstream_losses_total{reason=\"silent\""), 1);
@@ -403,4 +409,50 @@ fn told_to_stop_every_viewer_ends_on_a_packet_boundary() {
         let whole = got[4..].chunks(PACKET_BYTES).all(|p| p[0] == 0x47 && p[4..] == [p[4]; 184]);
         assert!(whole, "whole packets to the end");
     }
+}
+
+#[test]
+fn a_viewer_gets_the_preamble_before_the_stream() {
+    let mut bench = Bench::new();
+    bench.stream.preamble = Some(vec![b'P'; 3 * PACKET_BYTES].into());
+    let (_, mut far) = bench.viewer();
+    let sent = bench.send(5);
+    bench.turn();
+    let all = [b"HEAD".to_vec(), vec![b'P'; 3 * PACKET_BYTES], sent].concat();
+    assert_eq!(read(&mut far, all.len()), all);
+    assert_eq!(bench.metric("streaming_packets_sent"), 5, "of the stream");
+}
+
+#[test]
+fn switched_off_a_stream_lets_its_viewers_go_and_takes_none() {
+    let mut bench = Bench::new();
+    let here = std::net::IpAddr::from([127, 0, 0, 1]);
+    let (_, mut far) = bench.viewer();
+    let sent = bench.send(5);
+    bench.turn();
+    bench.stream.switch(false, bench.now);
+    bench.stream.switch(false, bench.now);
+    bench.turn();
+    let mut got = Vec::new();
+    far.read_to_end(&mut got).unwrap();
+    assert_eq!(got, [b"HEAD".to_vec(), sent].concat());
+    assert_eq!(bench.stream.would_admit(here), Err(Refused::SwitchedOff));
+    assert!(bench.stream.is_connected(), "its upstream stays");
+    assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"switched_off\""), 1);
+    assert_eq!(bench.metric("restreamer_stream_on"), 0);
+    bench.stream.switch(true, bench.now);
+    assert_eq!(bench.stream.admit(here), Ok(()));
+    assert_eq!(bench.metric("restreamer_stream_on"), 1);
+}
+
+#[test]
+fn a_stream_has_its_own_limit_of_viewers() {
+    let mut bench = Bench::new();
+    let here = std::net::IpAddr::from([127, 0, 0, 1]);
+    let (key, _first) = bench.viewer();
+    let (_, _second) = bench.viewer();
+    assert_eq!(bench.stream.admit(here), Err(Refused::StreamFull));
+    let gone = Readiness { closed: true, ..Readiness::default() };
+    bench.stream.on_viewer(key, gone, bench.now);
+    assert_eq!(bench.stream.admit(here), Ok(()));
 }

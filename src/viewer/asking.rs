@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use restreamer_sys::{Moved, file};
 
 use super::Connection;
+use crate::http::proxy_protocol::{self, Header};
 use crate::http::request::{Parsed, Refusal, Request, parse};
 use crate::limits::HEAD_BYTES_MAX;
 
@@ -12,7 +13,11 @@ use crate::limits::HEAD_BYTES_MAX;
 #[derive(Debug)]
 pub struct Asking {
     connection: Connection,
+    /// A PROXY protocol header comes first, and has not come yet.
+    awaits_proxy: bool,
     head: Vec<u8>,
+    /// Nothing was looked at yet.
+    new: bool,
 }
 
 /// What a guest has come to.
@@ -20,36 +25,80 @@ pub struct Asking {
 pub enum Asked {
     /// More of the head is to come.
     Wait(Asking),
-    /// It asked.
-    Request(Connection, Request),
+    /// It asked, and sent this after it.
+    Request(Connection, Box<Request>, Vec<u8>),
     /// What it sent is no request.
     Refuse(Connection, Refusal),
+    /// What it sent is no PROXY protocol header, which was to come first.
+    NoProxy,
     /// It hung up.
     Left,
 }
 
 impl Asking {
-    /// A guest who has said nothing yet.
-    pub fn new(connection: Connection) -> Asking {
-        Asking { connection, head: Vec::new() }
+    /// A guest who has said nothing yet; `awaits_proxy` says whether a PROXY protocol header is to
+    /// come before its request.
+    pub fn new(connection: Connection, awaits_proxy: bool) -> Asking {
+        Asking { connection, awaits_proxy, head: Vec::new(), new: true }
+    }
+
+    /// A guest who has had an answer, and has sent this of its next request.
+    pub fn again(connection: Connection, head: Vec<u8>) -> Asking {
+        Asking { connection, awaits_proxy: false, head, new: true }
+    }
+
+    /// Whether nothing of what it asks was looked at yet.
+    pub fn is_new(&self) -> bool {
+        self.new
+    }
+
+    /// Whether it has begun to ask, or never asked before.
+    pub fn has_begun(&self) -> bool {
+        !self.head.is_empty() || self.connection.requests == 0
     }
 
     /// Reads what is there.
     pub fn read(mut self) -> Asked {
         let mut buffer = [0; 2048];
+        self.new = false;
         loop {
+            match self.look() {
+                Looked::More(asking) => self = asking,
+                Looked::Asked(asked) => return asked,
+            }
+            // The parser refuses a part of HEAD_BYTES_MAX bytes, so that there is room.
             let room = buffer.len().min(HEAD_BYTES_MAX + 1 - self.head.len());
             match file::read(self.connection.socket.as_fd(), &mut buffer[..room]) {
                 Ok(Moved::Bytes(n)) => self.head.extend_from_slice(&buffer[..n.get()]),
                 Ok(Moved::Blocked) => return Asked::Wait(self),
                 Ok(Moved::Ended) | Err(_) => return Asked::Left,
             }
-            match parse(&self.head) {
-                Parsed::Whole(request) => return Asked::Request(self.connection, request),
-                Parsed::Refused(refusal) => return Asked::Refuse(self.connection, refusal),
-                // The parser refuses a part of HEAD_BYTES_MAX bytes, so that there is room below.
-                Parsed::Part => {}
+        }
+    }
+
+    /// What the bytes so far amount to.
+    fn look(mut self) -> Looked {
+        if self.awaits_proxy {
+            match proxy_protocol::parse(&self.head) {
+                Header::Part => return Looked::More(self),
+                Header::Refused(_) => return Looked::Asked(Asked::NoProxy),
+                Header::Whole { length, client } => {
+                    if let Some(client) = client {
+                        self.connection.peer = client;
+                    }
+                    self.head.drain(..length);
+                    self.awaits_proxy = false;
+                }
             }
+        }
+        match parse(&self.head) {
+            Parsed::Whole(request, length) => {
+                self.connection.requests += 1;
+                let rest = self.head.split_off(length);
+                Looked::Asked(Asked::Request(self.connection, request, rest))
+            }
+            Parsed::Refused(refusal) => Looked::Asked(Asked::Refuse(self.connection, refusal)),
+            Parsed::Part => Looked::More(self),
         }
     }
 
@@ -57,4 +106,12 @@ impl Asking {
     pub fn give_up(self) -> Connection {
         self.connection
     }
+}
+
+/// What the bytes of a head amount to.
+enum Looked {
+    /// More has to be read.
+    More(Asking),
+    /// Something to act upon.
+    Asked(Asked),
 }

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use restreamer_sys::{Moved, file};
 
 use super::stall::Stall;
+use crate::http::response::Outgoing;
 use crate::limits::{CATCH_UP_BYTES_PER_TURN_MAX, SLICES_MAX};
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
@@ -13,7 +14,8 @@ use crate::ring::{Position, Ring};
 /// A viewer who joined just now, or whose socket took less than was there.
 #[derive(Debug)]
 pub struct CatchingUp {
-    /// Goes out before anything of the ring: the response head, or the rest of a packet.
+    /// Goes out before anything of the ring: the response head and what every viewer gets first, or
+    /// the rest of a packet.
     first: First,
     /// The next byte of the ring that it gets.
     position: Position,
@@ -26,15 +28,15 @@ pub struct CatchingUp {
 /// What goes out before the bytes of the ring.
 #[derive(Debug, Default)]
 struct First {
-    bytes: Vec<u8>,
+    answer: Outgoing,
     sent: usize,
-    /// The rest of a packet, and not the response head: it counts.
+    /// The rest of a packet, and not what comes before the stream: it counts.
     of_stream: bool,
 }
 
 impl First {
-    fn left(&self) -> &[u8] {
-        &self.bytes[self.sent..]
+    fn is_sent(&self) -> bool {
+        self.sent == self.answer.len()
     }
 }
 
@@ -50,9 +52,9 @@ pub enum Came {
 }
 
 impl CatchingUp {
-    /// Gets the response head, then the stream from `position` on.
-    pub fn joining(head: Vec<u8>, position: Position) -> CatchingUp {
-        let first = First { bytes: head, ..First::default() };
+    /// Gets the answer (response head and preamble), then the stream from `position` on.
+    pub fn joining(answer: Outgoing, position: Position) -> CatchingUp {
+        let first = First { answer, ..First::default() };
         CatchingUp { first, ..CatchingUp::at(position) }
     }
 
@@ -132,28 +134,32 @@ impl CatchingUp {
     pub fn keep_rest(&mut self, ring: &Ring) {
         if self.position.into_packet() != 0 {
             // What goes out first was sent long before the middle of a packet was reached.
-            assert!(self.first.left().is_empty(), "two packets begun at once");
-            let bytes = ring.rest_of_packet(self.position);
-            self.first = First { bytes, sent: 0, of_stream: true };
+            assert!(self.first.is_sent(), "two packets begun at once");
+            let answer = Outgoing { head: ring.rest_of_packet(self.position), body: None };
+            self.first = First { answer, sent: 0, of_stream: true };
             self.position = self.next_stop();
         }
     }
 
     fn offer<'a>(&'a self, ring: &'a Ring, to: Position, slices: &mut [IoSlice<'a>]) -> usize {
-        let first = self.first.left();
-        let before = usize::from(!first.is_empty());
-        if before == 1 {
-            slices[0] = IoSlice::new(first);
+        let mut before = 0;
+        let mut ahead = self.first.sent;
+        // Twice at most: head and body.
+        while ahead < self.first.answer.len() {
+            let part = self.first.answer.after(ahead);
+            slices[before] = IoSlice::new(part);
+            before += 1;
+            ahead += part.len();
         }
         before + ring.slices(self.position, to.max(self.position), &mut slices[before..])
     }
 
     fn take(&mut self, mut bytes: usize, counts: &mut StreamCounts) {
-        let part = bytes.min(self.first.left().len());
+        let part = bytes.min(self.first.answer.len() - self.first.sent);
         if part > 0 {
             self.first.sent += part;
             bytes -= part;
-            let done = self.first.left().is_empty();
+            let done = self.first.is_sent();
             if self.first.of_stream {
                 counts.catching_up_bytes += part as u64;
                 counts.packets_sent += u64::from(done);

@@ -1,33 +1,59 @@
-//! An answer that is no stream: it is sent whole, then the connection ends in an orderly way.
+//! An answer that is no stream: it is sent whole, then the connection goes on or ends in an orderly
+//! way.
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 use restreamer_sys::{Moved, file, socket};
 
+use super::asking::Asking;
 use super::{Connection, Heard};
 use crate::http::response::Outgoing;
 
-/// A guest who gets an answer and is let go.
+/// A guest who gets an answer.
 ///
-/// Our side is shut first and the connection closed only when the client has hung up (or its time
-/// is over): a close with unread input would reset the connection, and the answer could be lost.
+/// If it is the last one, our side is shut first and the connection closed only when the client has
+/// hung up (or its time is over): a close with unread input would reset the connection, and the
+/// answer could be lost.
 #[derive(Debug)]
 pub struct Draining {
     connection: Connection,
     answer: Outgoing,
     sent: usize,
+    then: Then,
     finished: bool,
+}
+
+/// What comes after the answer.
+#[derive(Debug)]
+pub enum Then {
+    /// The end of the connection.
+    Close,
+    /// Another request, of which this has come already.
+    AskAgain(Vec<u8>),
+}
+
+/// How far sending came.
+#[derive(Debug)]
+pub enum Drained {
+    /// More is to be sent.
+    Sending(Draining),
+    /// All is sent; the client has not hung up yet.
+    Lingering(Draining),
+    /// The client may ask again.
+    Asking(Asking),
+    /// The connection is over.
+    Over,
 }
 
 impl Draining {
     /// Begins to send `answer`.
-    pub fn new(connection: Connection, answer: Outgoing) -> Draining {
-        Draining { connection, answer, sent: 0, finished: false }
+    pub fn new(connection: Connection, answer: Outgoing, then: Then) -> Draining {
+        Draining { connection, answer, sent: 0, then, finished: false }
     }
 
-    /// Goes on as far as possible; `None` when the connection is over.
-    pub fn advance(mut self) -> Option<Draining> {
+    /// Goes on as far as possible.
+    pub fn advance(mut self) -> Drained {
         loop {
             let rest = self.answer.after(self.sent);
             if rest.is_empty() {
@@ -35,23 +61,33 @@ impl Draining {
             }
             match file::write(self.connection.socket.as_fd(), &[IoSlice::new(rest)]) {
                 Ok(Moved::Bytes(n)) => self.sent += n.get(),
-                Ok(Moved::Blocked) => return self.hears(),
-                Ok(Moved::Ended) | Err(_) => return None,
+                Ok(Moved::Blocked) => return self.listen(),
+                Ok(Moved::Ended) | Err(_) => return Drained::Over,
             }
         }
+        if let Then::AskAgain(rest) = self.then {
+            return Drained::Asking(Asking::again(self.connection, rest));
+        }
         if !self.finished {
-            socket::finish(&self.connection.socket).ok()?;
+            if socket::finish(&self.connection.socket).is_err() {
+                return Drained::Over;
+            }
             self.finished = true;
         }
-        self.hears()
+        self.listen()
     }
 
-    /// Reads and forgets; over when the client has hung up or talks too much.
-    fn hears(mut self) -> Option<Draining> {
-        match self.connection.listen() {
-            Heard::Silence => Some(self),
-            Heard::End if !self.finished => Some(self),
-            Heard::End | Heard::Over(_) => None,
+    /// Reads and forgets, unless it is to be read as another request; over when the client has hung
+    /// up or talks too much.
+    fn listen(mut self) -> Drained {
+        let heard = match self.then {
+            Then::Close => self.connection.listen(),
+            Then::AskAgain(_) => Heard::Silence,
+        };
+        match heard {
+            Heard::Silence | Heard::End if !self.finished => Drained::Sending(self),
+            Heard::Silence => Drained::Lingering(self),
+            Heard::End | Heard::Over(_) => Drained::Over,
         }
     }
 }

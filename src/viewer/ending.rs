@@ -9,19 +9,21 @@ use super::catching_up::{Came, CatchingUp};
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
 
-/// A viewer whose stream has ended, or who is to go because we are told to stop.
+/// A viewer whose stream has ended or was switched off, or who is to go because we are told to
+/// stop.
 #[derive(Debug)]
 pub struct Ending {
     rest: CatchingUp,
     until: Position,
     deadline: Instant,
+    why: Departure,
 }
 
 impl Ending {
     /// Gets what is between where it stands and `until`, a packet boundary, before `deadline`.
-    pub fn new(rest: CatchingUp, until: Position, deadline: Instant) -> Ending {
+    pub fn new(rest: CatchingUp, until: Position, deadline: Instant, why: Departure) -> Ending {
         let until = until.max(rest.next_stop());
-        Ending { rest, until, deadline }
+        Ending { rest, until, deadline, why }
     }
 
     /// The next byte of the ring that it gets.
@@ -64,7 +66,7 @@ impl Ending {
         counts: &mut StreamCounts,
     ) -> io::Result<Option<Departure>> {
         Ok(match self.rest.advance(socket, ring, self.until, counts)? {
-            Came::There => Some(Departure::Finished),
+            Came::There => Some(self.why),
             Came::Left => Some(Departure::Left),
             Came::Part if now >= self.deadline => Some(Departure::TooSlowToEnd),
             Came::Part => None,

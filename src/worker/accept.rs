@@ -1,10 +1,11 @@
 //! Taking connections in.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 
@@ -20,6 +21,25 @@ pub struct Listeners {
     /// Not before then: the process is out of descriptors or the kernel out of memory.
     rest: Option<Instant>,
     complained: Option<Instant>,
+}
+
+/// How connections come in.
+#[derive(Clone, Debug, Default)]
+pub struct Arrival {
+    /// Each begins with a PROXY protocol header.
+    pub proxy_protocol: bool,
+    /// Networks of proxies whose word about a client's address counts.
+    pub trusted: Vec<IpNet>,
+}
+
+impl Arrival {
+    /// Whether the other end may speak to us: of those who send a PROXY protocol header only they
+    /// whose word counts, if there is a list of them.
+    pub fn takes(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        let listed = || self.trusted.iter().any(|network| network.contains(&peer));
+        !self.proxy_protocol || self.trusted.is_empty() || listed()
+    }
 }
 
 /// What a turn's accepting came to.

@@ -7,6 +7,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use mio::{Registry, Waker};
 
 use super::token::Token;
+use crate::http::response::Response;
+use crate::stream::ViewerKey;
 use crate::upstream::{DialError, Dialed};
 
 /// Something for a worker to do.
@@ -18,6 +20,13 @@ pub enum Command {
         stream: usize,
         /// What came of it.
         result: Box<Result<Dialed, DialError>>,
+    },
+    /// What a guest asked for has been made.
+    Answered {
+        /// The guest.
+        guest: ViewerKey,
+        /// Its answer.
+        response: Box<Response>,
     },
     /// Let the viewers go, and end.
     Stop,
@@ -31,7 +40,8 @@ pub struct Sender {
 }
 
 /// Makes the queue of a worker with so many streams. There is at most one attempt a stream, and one
-/// order to stop: so much room there is, and sending never waits.
+/// order to stop: so much room there is at least. Who finds the queue full of answers waits for the
+/// worker, and is never one itself.
 pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Receiver<Command>)> {
     let (queue, commands) = sync_channel(streams + 1);
     let waker = Arc::new(Waker::new(registry, Token::Commands.into())?);
@@ -42,6 +52,11 @@ impl Sender {
     /// Hands over the result of an attempt.
     pub fn dialed(&self, stream: usize, result: Result<Dialed, DialError>) {
         self.send(Command::Dialed { stream, result: Box::new(result) });
+    }
+
+    /// Hands over the answer that a guest waits for.
+    pub fn answered(&self, guest: ViewerKey, response: Response) {
+        self.send(Command::Answered { guest, response: Box::new(response) });
     }
 
     /// Tells the worker to stop.

@@ -1,23 +1,17 @@
 //! The turn: everything a worker does for its guests and viewers, and how often.
 
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use restreamer_sys::socket::{limit_unsent, prepare};
 use slog::error;
 
 use super::token::Token;
-use super::{Worker, rename, watch};
+use super::{Worker, watch};
 use crate::config::TurnPeriod;
-use crate::http::request::{Method, Request, Version};
-use crate::http::response::{Outgoing, Response};
 use crate::limits::{
     INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, PERIOD_MAX, PERIOD_MIN,
-    UNSENT_BYTES_MAX,
 };
-use crate::upstream::tcp::LIVENESS;
 use crate::viewer::Connection;
-use crate::viewer::asking::Asked;
+use crate::viewer::asking::Asking;
 
 /// When the next turn is due.
 #[derive(Debug)]
@@ -94,78 +88,18 @@ impl Worker {
                 "event" => "error", "error" => "accept");
         }
         for (socket, peer) in accepted.connections {
+            if !self.arrival.takes(peer.ip()) {
+                self.counts.proxy_error();
+                continue;
+            }
             let key = self.guests.reserve();
             match watch(self.poll.registry(), &socket, Token::Guest(key)) {
-                Ok(()) => self.guests.enter(key, Connection::new(socket, peer, now), now),
+                Ok(()) => {
+                    let connection = Connection::new(socket, peer, now);
+                    let asking = Asking::new(connection, self.arrival.proxy_protocol);
+                    self.guests.enter(key, asking, now);
+                }
                 Err(_out_of_watches) => self.counts.accept_error(),
-            }
-        }
-    }
-
-    fn serve_guests(&mut self, now: Instant) {
-        let mut guests = std::mem::take(&mut self.guests);
-        guests.turn(now, |asked| match asked {
-            Asked::Request(connection, request) => self.answer(connection, &request, now),
-            Asked::Refuse(connection, refusal) => {
-                let status = refusal.status();
-                self.metrics.answered(status);
-                let answer = Response::text(status);
-                Some((connection, answer.outgoing(Method::Get, Version::Http11, false)))
-            }
-            Asked::Left | Asked::Wait(_) => None,
-        });
-        self.guests = guests;
-    }
-
-    /// Answers a request: a viewer joins its stream, everybody else is to be sent the bytes.
-    fn answer(
-        &mut self,
-        connection: Connection,
-        request: &Request,
-        now: Instant,
-    ) -> Option<(Connection, Outgoing)> {
-        let (method, version) = (request.method, request.version);
-        let stream = self.routes.find(&request.path);
-        let (status, response) = match (method, stream) {
-            (Method::Options, None) if request.path == "*" => (204, Response::allow(204)),
-            (_, None) => (404, Response::text(404)),
-            (Method::Options, Some(_)) => (204, Response::allow(204)),
-            (Method::Other, Some(_)) => (405, Response::allow(405)),
-            (Method::Head, Some(stream))
-                if self.streams[stream].is_online()
-                    && self.admission.would_enter(connection.peer.ip()).is_ok() =>
-            {
-                (200, Response::stream(200))
-            }
-            (Method::Get, Some(stream))
-                if self.streams[stream].is_online()
-                    && self.admission.enter(connection.peer.ip()).is_ok() =>
-            {
-                self.metrics.answered(200);
-                let head = Response::stream(200).outgoing(method, version, false).head;
-                self.join(connection, stream, head, now);
-                return None;
-            }
-            (Method::Get | Method::Head, Some(_)) => (404, Response::stream(404)),
-        };
-        self.metrics.answered(status);
-        Some((connection, response.outgoing(method, version, false)))
-    }
-
-    fn join(&mut self, connection: Connection, stream: usize, head: Vec<u8>, now: Instant) {
-        let token = Token::Viewer(stream, self.streams[stream].next_key());
-        let socket = &connection.socket;
-        let ready = prepare(socket.as_fd(), LIVENESS)
-            .and_then(|()| limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX))
-            .and_then(|()| rename(self.poll.registry(), socket, token));
-        match ready {
-            Ok(()) => {
-                self.streams[stream].join(connection, head, now);
-                self.mark(stream);
-            }
-            Err(_gone) => {
-                self.admission.leave(connection.peer.ip());
-                self.counts.accept_error();
             }
         }
     }

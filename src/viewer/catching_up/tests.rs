@@ -32,7 +32,7 @@ fn blocked() -> (CatchingUp, TcpStream, TcpStream, Ring, usize, StreamCounts) {
     let (near, far) = pair();
     let mut ring = Ring::new();
     let mut counts = StreamCounts::default();
-    let mut viewer = CatchingUp::joining(b"head".to_vec(), ring.head());
+    let mut viewer = CatchingUp::joining(answer(b"head"), ring.head());
     let mut number = 0;
     while !viewer.is_blocked() {
         feed(&mut ring, number..number + 100);
@@ -43,13 +43,17 @@ fn blocked() -> (CatchingUp, TcpStream, TcpStream, Ring, usize, StreamCounts) {
     (viewer, near, far, ring, sent, counts)
 }
 
+fn answer(head: &[u8]) -> Outgoing {
+    Outgoing { head: head.to_vec(), body: None }
+}
+
 #[test]
 fn the_head_goes_first_and_is_no_byte_of_the_stream() {
     let (near, mut far) = pair();
     let mut ring = Ring::new();
     feed(&mut ring, 1..3);
     let mut counts = StreamCounts::default();
-    let mut viewer = CatchingUp::joining(b"head".to_vec(), Position::START);
+    let mut viewer = CatchingUp::joining(answer(b"head"), Position::START);
     assert_eq!(viewer.advance(&near, &ring, ring.head(), &mut counts).unwrap(), Came::There);
     assert_eq!(viewer.position(), ring.head());
     let expected = [b"head".to_vec(), vec![1; PACKET_BYTES], vec![2; PACKET_BYTES]].concat();

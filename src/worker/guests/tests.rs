@@ -3,6 +3,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::*;
+use crate::viewer::waiting::Asker;
 
 struct House {
     listener: TcpListener,
@@ -22,19 +23,24 @@ impl House {
         let (near, peer) = self.listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
         let key = self.guests.reserve();
-        self.guests.enter(key, Connection::new(near, peer, self.now), self.now);
+        let asking = Asking::new(Connection::new(near, peer, self.now), false);
+        self.guests.enter(key, asking, self.now);
         (key, far)
     }
 
     /// A turn; the paths that were asked for. Everybody who asks is sent "answer".
     fn turn(&mut self) -> Vec<String> {
         let mut asked_for = Vec::new();
-        self.guests.turn(self.now, |asked| match asked {
-            Asked::Request(connection, request) => {
+        self.guests.turn(self.now, |_, asked| match asked {
+            Asked::Request(connection, request, rest) => {
+                let asker = Asker::new(connection, &request, rest);
                 asked_for.push(request.path);
-                Some((connection, Outgoing { head: b"answer".to_vec(), body: None }))
+                match asked_for.last().unwrap().as_str() {
+                    "/later" => Next::Wait(asker.wait()),
+                    _ => Next::Send(asker.answer(Response::with_body(200, "a/b", *b"answer"))),
+                }
             }
-            _ => None,
+            _ => Next::Gone,
         });
         asked_for
     }
@@ -51,7 +57,7 @@ fn one_who_asks_late_is_heard_by_its_key() {
     assert_eq!(house.turn(), ["/a"]);
     let mut got = String::new();
     far.read_to_string(&mut got).unwrap();
-    assert_eq!(got, "answer");
+    assert!(got.ends_with("\r\n\r\nanswer"), "{got}");
     drop(far);
     house.guests.mark(key);
     house.turn();
@@ -69,7 +75,8 @@ fn a_full_house_turns_out_the_eldest_and_hears_the_newest() {
         let key = house.guests.reserve();
         let copy = far.try_clone();
         let Ok(copy) = copy else { panic!("{} descriptors are too few", house.guests.len()) };
-        house.guests.enter(key, Connection::new(copy, near, house.now), house.now);
+        let connection = Connection::new(copy, near, house.now);
+        house.guests.enter(key, Asking::new(connection, false), house.now);
     }
     house.guests.marked.clear();
     let (key, mut newest) = house.enter();
@@ -109,4 +116,64 @@ fn told_to_stop_only_those_with_an_answer_stay() {
     house.turn();
     house.guests.dismiss();
     assert_eq!(house.guests.len(), 1);
+}
+
+/// Reads one answer with "answer" for its body.
+fn read_answer(far: &mut TcpStream) -> String {
+    let (mut got, mut byte) = (Vec::new(), [0]);
+    while !got.ends_with(b"\r\n\r\nanswer") {
+        far.read_exact(&mut byte).unwrap();
+        got.push(byte[0]);
+    }
+    String::from_utf8(got).unwrap()
+}
+
+#[test]
+fn one_connection_asks_again_and_again() {
+    let mut house = House::new();
+    let (_, mut far) = house.enter();
+    let one = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    far.write_all(format!("{}{}", one("/1"), &one("/2")[..9]).as_bytes()).unwrap();
+    assert_eq!(house.turn(), ["/1"]);
+    assert!(read_answer(&mut far).contains("\r\nConnection: keep-alive\r\n"));
+    assert!(house.guests.have_work(), "it is looked at again without an event");
+    let (before, later) = (house.guests.deadline().unwrap(), Duration::from_secs(5));
+    house.now += later;
+    assert!(house.turn().is_empty());
+    assert_eq!(
+        house.guests.deadline(),
+        Some(before),
+        "asking has one time, however often looked at"
+    );
+    far.write_all(&one("/2").as_bytes()[9..]).unwrap();
+    house.guests.mark(ViewerKey { index: 0, generation: 0 });
+    assert_eq!(house.turn(), ["/2"]);
+    assert_eq!(house.guests.deadline(), Some(before + later), "and another after each answer");
+    read_answer(&mut far);
+    // Idle for too long: closed without a word.
+    house.now = house.guests.deadline().unwrap();
+    house.guests.on_deadline(house.now, &Metrics::new());
+    let mut rest = Vec::new();
+    far.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty() && house.guests.is_empty());
+}
+
+#[test]
+fn an_answer_that_comes_later_is_delivered_and_one_that_does_not_is_504() {
+    let mut house = House::new();
+    let metrics = Metrics::new();
+    let later = b"GET /later HTTP/1.1\r\nHost: x\r\n\r\n";
+    let ((first, mut near), (_, mut other)) = (house.enter(), house.enter());
+    for far in [&mut near, &mut other] {
+        far.write_all(later).unwrap();
+    }
+    assert_eq!(house.turn(), ["/later", "/later"]);
+    house.guests.answered(first, Response::with_body(200, "a/b", *b"answer"), house.now);
+    assert!(read_answer(&mut near).starts_with("HTTP/1.1 200 OK\r\n"));
+    house.guests.answered(first, Response::text(500), house.now);
+    house.now += ANSWER_TIMEOUT;
+    house.guests.on_deadline(house.now, &metrics);
+    let mut got = String::new();
+    other.read_to_string(&mut got).unwrap();
+    assert!(got.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{got}");
 }

@@ -26,7 +26,7 @@ pub fn of(node: &Node) -> Health {
         viewer,
         limit: limits.soft.unwrap_or(0),
         max: limits.hard.unwrap_or(0),
-        bandwidth: node.rates().sent() * 8 / 1024,
+        bandwidth: node.rates().all().sent * 8 / 1024,
     }
 }
 

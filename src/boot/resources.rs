@@ -1,0 +1,138 @@
+//! What the configuration serves, made.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use slog::{Logger, o, warn};
+
+use super::BootError;
+use crate::config::{Api, Config, StreamConfig};
+use crate::http::auth::Guard;
+use crate::limits::{PACKET_BYTES, PREAMBLE_BYTES_MAX};
+use crate::log::access::AccessLog;
+use crate::metrics::{Metrics, StreamStatus};
+use crate::resource::{Question, Shown};
+use crate::stream::admission::{Admission, Limits};
+use crate::stream::failover::{Failover, Upstream};
+use crate::stream::{self, Stream};
+use crate::upstream::schedule::Schedule;
+use crate::worker::accept::Arrival;
+use crate::worker::answer::{Resource, Target};
+
+/// How many viewers there may be.
+pub(super) fn limits(config: &Config) -> Limits {
+    Limits {
+        hard: config.max_connections,
+        soft: config.full_connections,
+        per_address: config.max_per_address,
+    }
+}
+
+/// How connections come in.
+pub(super) fn arrival(config: &Config) -> Arrival {
+    Arrival { proxy_protocol: config.proxy_protocol, trusted: config.trusted_proxies.clone() }
+}
+
+/// What streams are made with.
+pub(super) struct Making<'a> {
+    pub(super) config: &'a Config,
+    pub(super) metrics: &'a Metrics,
+    pub(super) admission: &'a Arc<Admission>,
+    pub(super) access: &'a AccessLog,
+    pub(super) root: &'a Logger,
+    pub(super) now: Instant,
+}
+
+/// The streams, and what is shown of them.
+pub(super) fn streams(making: &Making<'_>) -> Result<(Vec<Stream>, Vec<Shown>), BootError> {
+    let made = making.config.streams.iter().map(|config| stream(config, making));
+    Ok(made.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
+}
+
+fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Stream, Shown), BootError> {
+    let Making { metrics, root, now, .. } = *making;
+    let log = root.new(o!("stream" => config.path.clone()));
+    let status = Arc::new(StreamStatus::new(now));
+    let shown = Shown {
+        path: config.path.clone(),
+        metrics: metrics.stream(&config.path),
+        status: Arc::clone(&status),
+        upstreams: config
+            .remotes
+            .iter()
+            .map(|r| (r.label().to_owned(), metrics.upstream(&config.path, r.label())))
+            .collect(),
+    };
+    let upstreams = config.remotes.iter().zip(&shown.upstreams);
+    let upstreams: Vec<_> = upstreams
+        .map(|(remote, (_, metrics))| {
+            Upstream::new(remote.clone(), config.reception.clone(), metrics.clone(), &log)
+        })
+        .collect();
+    let reconnect = making.config.reconnect;
+    let schedule = Schedule::new(upstreams.len(), reconnect, |below| fastrand::usize(..below));
+    let failover = Failover::new(upstreams, schedule, making.config.read_timeout, status);
+    let log = log.new(o!("module" => "stream"));
+    shown.metrics.switched(true);
+    let parts = stream::Parts {
+        preamble: config
+            .preamble
+            .as_deref()
+            .map(|path| preamble(path, config, &log))
+            .transpose()?,
+        log,
+        metrics: shown.metrics.clone(),
+        admission: Arc::clone(making.admission),
+        failover,
+        lag_packets: making.config.output_buffer_packets,
+        viewers_max: config.max_connections,
+        access: making.access.clone(),
+    };
+    Ok((Stream::new(parts, now), shown))
+}
+
+/// What every viewer gets first; one that is no row of packets is said in the log, and sent.
+fn preamble(path: &Path, config: &StreamConfig, log: &Logger) -> Result<Arc<[u8]>, BootError> {
+    let failed = |error| BootError::Preamble {
+        stream: config.path.clone(),
+        path: path.display().to_string(),
+        error,
+    };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(PREAMBLE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > PREAMBLE_BYTES_MAX {
+        let why = format!("it is larger than {PREAMBLE_BYTES_MAX} bytes");
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+    }
+    let whole = bytes.len().is_multiple_of(PACKET_BYTES);
+    if !whole || bytes.chunks(PACKET_BYTES).any(|packet| packet[0] != 0x47) {
+        warn!(log, "preamble {} is no row of transport stream packets", path.display();
+            "event" => "config");
+    }
+    Ok(bytes.into())
+}
+
+/// What is served where, to whom.
+pub(super) fn resources(config: &Config) -> Vec<Resource> {
+    let streams = config.streams.iter().enumerate().map(|(number, stream)| Resource {
+        path: stream.path.clone(),
+        guard: Guard::new(&stream.authentication),
+        target: Target::Stream(number),
+    });
+    let apis = config.apis.iter().map(|api| Resource {
+        path: api.path.clone(),
+        guard: Guard::new(&api.authentication),
+        target: match api.api {
+            Api::Health => Target::Node(Question::Health),
+            Api::Statistics => Target::Node(Question::Statistics),
+            Api::Prometheus => Target::Node(Question::Prometheus),
+            Api::Check(stream) => Target::Check(stream),
+            Api::Control(stream) => Target::Control(stream),
+        },
+    });
+    streams.chain(apis).collect()
+}

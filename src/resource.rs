@@ -1,0 +1,14 @@
+//! Resources that are no stream: what the node tells of itself, and what is fetched whole.
+//!
+//! Owns the numbers of `health` and `statistics`, the rates they are made of, and the static
+//! resources with their cache. Never touches a stream's data: it reads what workers publish. The
+//! worker that is asked never waits: what takes time is made on a thread of its own and delivered.
+
+pub mod desk;
+pub mod health;
+pub mod node;
+pub mod rates;
+pub mod statistics;
+
+pub use desk::{Desk, Question};
+pub use node::{Node, Shown};

@@ -1,0 +1,288 @@
+//! What guests ask for, and what they get.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use restreamer_sys::socket::{limit_unsent, prepare};
+
+use super::guests::{Next, refused};
+use super::token::Token;
+use super::{Worker, rename};
+use crate::config::{Refusal, Secret};
+use crate::http::auth::{Guard, Verdict};
+use crate::http::forwarded;
+use crate::http::request::{Method, Request};
+use crate::http::response::Response;
+use crate::http::route::Routes;
+use crate::limits::{REQUESTS_PER_CONNECTION_MAX, UNSENT_BYTES_MAX};
+use crate::log::access::Entry;
+use crate::resource::Question;
+use crate::stream::ViewerKey;
+use crate::upstream::tcp::LIVENESS;
+use crate::viewer::Connection;
+use crate::viewer::asking::Asked;
+use crate::viewer::visit::Visit;
+use crate::viewer::waiting::Asker;
+
+/// Something that is served.
+#[derive(Debug)]
+pub struct Resource {
+    /// Where.
+    pub path: String,
+    /// Who may have it.
+    pub guard: Guard,
+    /// What it is.
+    pub target: Target,
+}
+
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A stream of this worker.
+    Stream(usize),
+    /// Whether a stream is connected; one that does not exist never is.
+    Check(Option<usize>),
+    /// The switch of a stream, if it exists.
+    Control(Option<usize>),
+    /// Something about the node.
+    Node(Question),
+}
+
+/// Paths, and the numbers of what they lead to.
+pub fn routes(resources: &[Resource]) -> Routes<usize> {
+    let numbered = resources.iter().enumerate();
+    Routes::new(numbered.map(|(number, resource)| (resource.path.clone(), number)))
+}
+
+/// A short text of the contract, without a line's end.
+fn word(status: u16, text: &'static str) -> Response {
+    Response::with_body(status, "text/plain; charset=utf-8", text.as_bytes())
+}
+
+impl Worker {
+    pub(super) fn serve_guests(&mut self, now: Instant) {
+        let mut guests = std::mem::take(&mut self.guests);
+        guests.turn(now, |key, asked| match asked {
+            Asked::Request(connection, request, rest) => {
+                self.answer(key, connection, *request, rest, now)
+            }
+            Asked::Refuse(connection, refusal) => {
+                self.metrics.answered(refusal.status());
+                Next::Send(refused(connection, refusal.status()))
+            }
+            Asked::NoProxy => {
+                self.counts.proxy_error();
+                Next::Gone
+            }
+            Asked::Left | Asked::Wait(_) => Next::Gone,
+        });
+        self.guests = guests;
+    }
+
+    /// Answers a request: a viewer joins its stream, everybody else is sent something.
+    fn answer(
+        &mut self,
+        key: ViewerKey,
+        mut connection: Connection,
+        mut request: Request,
+        rest: Vec<u8>,
+        now: Instant,
+    ) -> Next {
+        connection.client = self.client(&connection, &request);
+        request.may_keep &= connection.requests < REQUESTS_PER_CONNECTION_MAX;
+        let found = self.routes.find(&request.path).map(|number| &self.resources[number]);
+        let (method, target) = (request.method, found.map(|resource| resource.target));
+        let response = match (method, target) {
+            (Method::Options, None) if request.path == "*" => Response::allow(204),
+            (_, None) => Response::text(404),
+            (Method::Options, Some(_)) => Response::allow(204),
+            (Method::Other, Some(target)) if !matches!(target, Target::Control(_)) => {
+                Response::allow(405)
+            }
+            (_, Some(target)) => match Worker::judge(found, &request) {
+                Err((response, reason)) => {
+                    if let Target::Stream(stream) = target {
+                        self.refuse(stream, &connection, &request, response.status(), reason, now);
+                    }
+                    response
+                }
+                Ok(()) => match target {
+                    Target::Stream(stream) => {
+                        return self.show(stream, connection, request, rest, now);
+                    }
+                    Target::Check(stream) => self.check(stream),
+                    Target::Control(stream) => self.control(stream, &request, now),
+                    Target::Node(question) => {
+                        let asker = Asker::new(connection, &request, rest);
+                        return self.ask(question, key, asker);
+                    }
+                },
+            },
+        };
+        self.metrics.answered(response.status());
+        let asker = Asker::new(connection, &request, rest);
+        Next::Send(match target {
+            // A player that is refused a stream, or lost its way, comes with a new connection.
+            Some(Target::Stream(_)) | None => asker.answer_last(response),
+            Some(_) => asker.answer(response),
+        })
+    }
+
+    /// Who asks: whoever our proxies say that it is.
+    fn client(&self, connection: &Connection, request: &Request) -> IpAddr {
+        fn lines(lines: &[String]) -> Vec<&str> {
+            lines.iter().map(String::as_str).collect()
+        }
+        let headers = &request.headers;
+        let forwarded = lines(&headers.forwarded);
+        let x_forwarded_for = lines(&headers.x_forwarded_for);
+        let networks = &self.arrival.trusted;
+        forwarded::client(connection.peer.ip(), networks, &forwarded, &x_forwarded_for)
+    }
+
+    /// Whether the client may have the resource; if not, what it gets, and why.
+    fn judge(
+        resource: Option<&Resource>,
+        request: &Request,
+    ) -> Result<(), (Response, &'static str)> {
+        let Some(Resource { guard, .. }) = resource else { return Ok(()) };
+        let authorization = request.headers.authorization.as_ref().map(Secret::expose);
+        let token = request.parameter("token");
+        match guard.judge(authorization, token.as_deref()) {
+            Verdict::Admitted => Ok(()),
+            Verdict::Challenge(how) => {
+                Err((Response::text(401).header("WWW-Authenticate", &how), "unauthorized"))
+            }
+            Verdict::Forbidden => Err((Response::text(403), "forbidden")),
+        }
+    }
+
+    fn check(&self, stream: Option<usize>) -> Response {
+        if stream.is_some_and(|stream| self.streams[stream].is_connected()) {
+            word(200, "200 ok")
+        } else {
+            word(404, "404 not found")
+        }
+    }
+
+    /// Switches a stream. To HEAD it says what would be done.
+    fn control(&mut self, stream: Option<usize>, request: &Request, now: Instant) -> Response {
+        let says = |name| request.parameter(name).is_some();
+        let on = match (says("offline"), says("online")) {
+            (true, _) => Some(false),
+            (false, true) => Some(true),
+            (false, false) => None,
+        };
+        let (Some(stream), Some(on)) = (stream, on) else { return word(400, "400 bad request") };
+        if request.method != Method::Head {
+            self.streams[stream].switch(on, now);
+            self.mark(stream);
+        }
+        word(202, "202 accepted")
+    }
+
+    /// Has a question about the node answered.
+    fn ask(&mut self, question: Question, key: ViewerKey, asker: Asker) -> Next {
+        let sender = self.sender.clone();
+        let reply = move |response| sender.answered(key, response);
+        match self.desk.ask(question, reply) {
+            None => Next::Wait(asker.wait()),
+            Some(response) => {
+                self.metrics.answered(response.status());
+                Next::Send(asker.answer(response))
+            }
+        }
+    }
+
+    /// Shows a stream to a viewer, or what it would get.
+    fn show(
+        &mut self,
+        stream: usize,
+        connection: Connection,
+        request: Request,
+        rest: Vec<u8>,
+        now: Instant,
+    ) -> Next {
+        let client = connection.client;
+        let admitted = match request.method {
+            Method::Get => self.streams[stream].admit(client),
+            _head => self.streams[stream].would_admit(client),
+        };
+        let response = match admitted {
+            Ok(()) => Response::stream(200),
+            Err(why) => {
+                let response = self.refusal();
+                let status = response.status();
+                self.refuse(stream, &connection, &request, status, why.reason(), now);
+                response
+            }
+        };
+        self.metrics.answered(response.status());
+        if admitted.is_err() || request.method == Method::Head {
+            return Next::Send(Asker::new(connection, &request, rest).answer_last(response));
+        }
+        let head = response.outgoing(request.method, request.version, false).head;
+        self.join(connection, stream, Visit::new(request), head, now);
+        Next::Gone
+    }
+
+    fn join(
+        &mut self,
+        connection: Connection,
+        stream: usize,
+        visit: Visit,
+        head: Vec<u8>,
+        now: Instant,
+    ) {
+        let token = Token::Viewer(stream, self.streams[stream].next_key());
+        let socket = &connection.socket;
+        let ready = prepare(socket.as_fd(), LIVENESS)
+            .and_then(|()| limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX))
+            .and_then(|()| rename(self.poll.registry(), socket, token));
+        match ready {
+            Ok(()) => {
+                self.streams[stream].join(connection, visit, head, now);
+                self.mark(stream);
+            }
+            Err(_gone) => {
+                self.streams[stream].dismiss(connection.client);
+                self.counts.accept_error();
+            }
+        }
+    }
+
+    /// What a viewer gets for whom there is no stream or no place.
+    fn refusal(&self) -> Response {
+        match self.refusal {
+            Refusal::NotFound => Response::stream(404),
+            Refusal::Unavailable { retry_after } => {
+                Response::stream(503).header("Retry-After", &retry_after.as_secs().to_string())
+            }
+        }
+    }
+
+    /// Counts and logs that somebody did not get a stream.
+    fn refuse(
+        &self,
+        stream: usize,
+        connection: &Connection,
+        request: &Request,
+        status: u16,
+        reason: &'static str,
+        now: Instant,
+    ) {
+        self.streams[stream].refused(reason);
+        self.access.log(Entry {
+            peer: connection.peer,
+            client: connection.client,
+            path: request.path.clone(),
+            user_agent: request.headers.user_agent.clone(),
+            status,
+            bytes: 0,
+            packets_skipped: 0,
+            time: now.saturating_duration_since(connection.since),
+            reason,
+        });
+    }
+}
