@@ -6,8 +6,7 @@
 //! both call [`load`], print every [`Problem`] and go on only with a [`Config`].
 //!
 //! The way of the text: `tree` (JSON whose nodes know their line) → `section` (one object's keys,
-//! with types) → `file` (a mirror of the whole file) → `check` (what belongs together, what this
-//! version cannot do) → [`Config`].
+//! with types) → `file` (a mirror of the whole file) → `check` (what belongs together) → [`Config`].
 
 mod address;
 mod check;
@@ -19,6 +18,7 @@ mod resource;
 mod secret;
 mod section;
 mod tree;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -31,13 +31,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use address::{AddressError, HostPort, Listen, system_service};
-pub use problem::{Feature, Problem, ProblemKind};
+pub use problem::{Problem, ProblemKind};
 pub use remote::{Datagrams, Remote, RemoteError, RemoteKind, mask_passwords};
 pub use resource::{
     Api, ApiConfig, Authentication, NotificationConfig, NotificationEvent, Reception, StaticConfig,
     StaticRemote, StreamConfig, WebAddress,
 };
 pub use secret::Secret;
+pub use web::WebError;
 
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 use problem::Problems;

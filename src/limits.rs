@@ -35,7 +35,7 @@ pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 /// `inputbuffer` and `outputbuffer`, 188 MB.
 pub const BUFFER_PACKETS_MAX: usize = 1_000_000;
-/// `maxconnections` and `fullconnections`: more than any machine has.
+/// `maxconnections`, `fullconnections` and `max_per_address`: more than any machine has.
 pub const CONNECTIONS_MAX: usize = 1_000_000_000;
 /// The longest fixed period of turns: a longer one saves nothing (a chunk of 64 KiB costs hardly
 /// more than its bytes), and a viewer takes no more than [`UNSENT_BYTES_MAX`] a turn when in need.
@@ -44,6 +44,16 @@ pub const TURN_FIXED_MILLISECONDS_MAX: usize = 100;
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// `cache` of a static resource: a leap year.
 pub const CACHE_SECONDS_MAX: usize = 366 * 24 * 60 * 60;
+/// `retry_after`: a day.
+pub const RETRY_AFTER_SECONDS_MAX: usize = 24 * 60 * 60;
+/// Entries of `trusted_proxies`, all of which may be compared with an address.
+pub const TRUSTED_PROXIES_MAX: usize = 1024;
+/// Users in `userlist`, all of which a request may be compared with.
+pub const USERS_MAX: usize = 4096;
+/// A realm, which every answer 401 repeats.
+pub const REALM_BYTES_MAX: usize = 256;
+/// Notifications of a configuration file.
+pub const NOTIFICATIONS_MAX: usize = 64;
 
 const _: () = assert!(HOST_BYTES_MAX < REMOTE_BYTES_MAX && SERVE_BYTES_MAX < CONFIG_FILE_BYTES_MAX);
 

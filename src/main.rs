@@ -20,13 +20,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what is wrong with the file, an unknown key included.
+/// Says what is wrong with the file. Some of what is accepted at start is refused here.
 fn check(serve: &Serve) -> ExitCode {
     let Some((name, parsed)) = load(serve) else { return ExitCode::FAILURE };
     for problem in parsed.errors.iter().chain(&parsed.warnings) {
         complain(problem.display(&name));
     }
-    if parsed.config.is_none() || parsed.warnings.iter().any(config::Problem::is_unknown_key) {
+    let refused = parsed.warnings.iter().any(config::Problem::is_refused_by_check);
+    if refused || parsed.config.is_none() {
         return ExitCode::FAILURE;
     }
     say(&format!("{name}: ok\n"));

@@ -212,12 +212,6 @@ fn what_this_version_cannot_do_is_refused_and_never_ignored() {
     };
     for (what, config, path) in [
         ("https", with("remote", json!("https://127.0.0.1/x")), "resources[0].remote"),
-        ("preamble", with("preamble", json!("/srv/preamble.ts")), "resources[0].preamble"),
-        (
-            "authentication",
-            with("authentication", json!({ "type": "basic", "user": "alice" })),
-            "resources[0].authentication.type",
-        ),
         (
             "static",
             beside(json!({ "type": "static", "serve": "/x", "remote": "file:///srv/x" })),
@@ -236,7 +230,6 @@ fn what_this_version_cannot_do_is_refused_and_never_ignored() {
             ),
             "notifications",
         ),
-        ("statistics", top("nostats", json!(true)), "nostats"),
     ] {
         let mut config = config;
         config["listen"] = json!("127.0.0.1:0");

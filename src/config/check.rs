@@ -1,19 +1,24 @@
-//! The file's mirror to a [`Config`]: what belongs together, and what this version cannot do yet.
+//! The file's mirror to a [`Config`]: what belongs together.
 //!
-//! Owns both judgements. What the file asks for and nobody would do is refused here, never ignored.
+//! Owns this judgement. What the file asks for and nobody would do is refused here, never ignored.
 //! Driven by `parse_with`.
 
-use std::collections::HashMap;
+mod notifications;
+mod resources;
+mod users;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::address::{self, Listen};
-use super::file::{File, Resource, ResourceKind};
-use super::problem::{At, Feature, ProblemKind, Problems};
-use super::remote::Remote;
+use super::file::File;
+use super::problem::{At, ProblemKind, Problems};
 use super::section::{Field, Items};
-use super::{Config, StreamConfig, TurnPeriod};
-use crate::limits::{REMOTES_PER_STREAM_MAX, SERVE_BYTES_MAX, STREAMS_MAX};
+use super::{Config, NotificationEvent, Refusal, TurnPeriod};
+use crate::limits::TRUSTED_PROXIES_MAX;
 
 /// The configuration a file stands for: worth something only if no problem was an error.
 pub(super) fn check(
@@ -22,18 +27,23 @@ pub(super) fn check(
     problems: &mut Problems,
 ) -> Config {
     let default = Config::default();
-    if let Some((at, true)) = file.no_statistics.given() {
-        problems.error(at, ProblemKind::NotSupported(Feature::NoStatistics));
-    }
     if let Some((at, true)) = file.profile.given() {
         problems.warn(at, ProblemKind::NoProfiler);
     }
-    if let Some((at, 1..)) = file.notifications.given() {
-        problems.error(at, ProblemKind::NotSupported(Feature::Notifications));
-    }
     let (listen, side) = listeners(file.listen, file.side, &default, services, problems);
+    let never_full = matches!(file.full_connections, Field::Absent | Field::Given(_, 0));
+    let never_beats = matches!(file.heartbeat_interval, Field::Given(_, None));
+    let never = |event| match event {
+        NotificationEvent::LimitHit | NotificationEvent::LimitMiss => {
+            never_full.then_some("fullconnections")
+        }
+        NotificationEvent::Heartbeat => never_beats.then_some("heartbeatinterval"),
+    };
     let (max_connections, full_connections) =
         connections(file.max_connections, file.full_connections, problems);
+    let served = resources::resources(file.resources, &file.users, problems);
+    let notifications =
+        notifications::notifications(file.notifications, never, &file.users, problems);
     Config {
         listen,
         side,
@@ -44,15 +54,24 @@ pub(super) fn check(
         output_buffer_packets: file.output_buffer.or(default.output_buffer_packets),
         max_connections,
         full_connections,
-        log: file.log.given().map(|(_, log)| log).filter(|log| !log.is_empty()).map(PathBuf::from),
+        log: path(file.log),
         turn: match file.turn.given() {
             Some((_, milliseconds)) => {
                 TurnPeriod::Fixed(Duration::from_millis(milliseconds as u64))
             }
             None => TurnPeriod::Adaptive,
         },
-        streams: streams(file.resources, problems),
-        ..default
+        max_per_address: count(file.max_per_address),
+        refusal: refusal(file.refuse_with, file.retry_after, problems),
+        trusted_proxies: trusted_proxies(file.trusted_proxies, problems),
+        proxy_protocol: file.proxy_protocol.or(default.proxy_protocol),
+        ca_file: path(file.certificates),
+        statistics: !file.no_statistics.or(!default.statistics),
+        heartbeat_interval: file.heartbeat_interval.or(default.heartbeat_interval),
+        streams: served.streams,
+        statics: served.statics,
+        apis: served.apis,
+        notifications,
     }
 }
 
@@ -87,12 +106,22 @@ fn listeners(
     (listen, side)
 }
 
+/// A path; the empty string is none.
+fn path(text: Field<String>) -> Option<PathBuf> {
+    text.given().map(|(_, text)| text).filter(|text| !text.is_empty()).map(PathBuf::from)
+}
+
+/// A limit; 0 is none.
+fn count(limit: Field<usize>) -> Option<usize> {
+    limit.given().map(|(_, limit)| limit).filter(|&limit| limit > 0)
+}
+
 fn connections(
     max: Field<usize>,
     full: Field<usize>,
     problems: &mut Problems,
 ) -> (Option<usize>, Option<usize>) {
-    let max = max.given().map(|(_, max)| max).filter(|&max| max > 0);
+    let max = count(max);
     let full = full.given().filter(|&(_, full)| full > 0);
     if let (Some(max), Some((at, full))) = (max, &full)
         && *full > max
@@ -102,106 +131,41 @@ fn connections(
     (max, full.map(|(_, full)| full))
 }
 
-fn streams(resources: Field<Items<Resource>>, problems: &mut Problems) -> Vec<StreamConfig> {
-    let (at, resources) = match resources {
-        Field::Given(at, resources) => (at, resources),
-        Field::Absent => (At::whole_file(), Items { good: Vec::new(), complete: true }),
-        Field::Refused => return Vec::new(),
-    };
-    let count = resources.good.len();
-    if count > STREAMS_MAX {
-        problems.error(at.clone(), ProblemKind::TooMany { count, max: STREAMS_MAX });
-    }
-    // What was refused might be the stream that is missed.
-    let maybe = |resource: &Resource| {
-        matches!(resource.kind, Field::Given(_, ResourceKind::Stream) | Field::Refused)
-    };
-    if resources.complete && !resources.good.iter().any(maybe) {
-        problems.error(at, ProblemKind::NoStream);
-    }
-    let mut served = HashMap::new();
-    let mut streams = Vec::new();
-    for resource in resources.good {
-        let Resource { at, kind, serve, remote, remotes, reception, preamble, authentication } =
-            resource;
-        let path = serve_path(serve, &mut served, problems);
-        let remotes = match kind {
-            Field::Given(_, ResourceKind::Stream) => {
-                not_yet(preamble, Feature::Preamble, problems);
-                not_yet(authentication, Feature::Authentication, problems);
-                stream_remotes(&at, remote, remotes, problems)
-            }
-            Field::Given(at, ResourceKind::Static) => {
-                problems.error(at, ProblemKind::NotSupported(Feature::StaticResource));
-                continue;
-            }
-            Field::Given(at, ResourceKind::Api) => {
-                problems.error(at, ProblemKind::NotSupported(Feature::ApiResource));
-                continue;
-            }
-            Field::Absent | Field::Refused => continue,
-        };
-        let stream = |path| StreamConfig { reception, ..StreamConfig::new(path, remotes) };
-        streams.extend(path.map(stream));
-    }
-    streams
-}
-
-/// Refuses what is not the empty string.
-fn not_yet(text: Field<String>, feature: Feature, problems: &mut Problems) {
-    if let Some((at, _)) = text.given().filter(|(_, text)| !text.is_empty()) {
-        problems.error(at, ProblemKind::NotSupported(feature));
-    }
-}
-
-/// The path a resource is served on, if it is good and nobody else's.
-fn serve_path(
-    serve: Field<String>,
-    served: &mut HashMap<String, At>,
+fn refusal(
+    refuse_with: Field<Refusal>,
+    retry_after: Field<usize>,
     problems: &mut Problems,
-) -> Option<String> {
-    let (at, path) = serve.given()?;
-    let kind = if path.len() > SERVE_BYTES_MAX {
-        ProblemKind::TooLong(SERVE_BYTES_MAX)
-    } else if !path.starts_with('/') || path.chars().any(char::is_control) {
-        ProblemKind::ServeMalformed
-    } else if let Some(first) = served.get(&path) {
-        first.already_served()
-    } else {
-        served.insert(path.clone(), at);
-        return Some(path);
-    };
-    problems.error(at, kind);
-    None
+) -> Refusal {
+    let misplaced = !matches!(refuse_with, Field::Refused);
+    match (refuse_with.or(Config::default().refusal), retry_after.given()) {
+        (Refusal::Unavailable { .. }, Some((_, seconds))) => {
+            Refusal::Unavailable { retry_after: Duration::from_secs(seconds as u64) }
+        }
+        (refusal @ Refusal::NotFound, Some((at, _))) if misplaced => {
+            problems.warn(at, ProblemKind::NoEffect("unless `refuse_with` is 503"));
+            refusal
+        }
+        (refusal, _) => refusal,
+    }
 }
 
-/// `remote`, then `remotes`; at least one, unless there was a problem.
-fn stream_remotes(
-    at: &At,
-    remote: Field<String>,
-    remotes: Field<Items<(At, String)>>,
-    problems: &mut Problems,
-) -> Vec<Remote> {
-    let mut urls = Vec::new();
-    let mut complete = !matches!(remote, Field::Refused) && !matches!(remotes, Field::Refused);
-    urls.extend(remote.given().filter(|(_, url)| !url.is_empty()));
-    if let Some((_, items)) = remotes.given() {
-        complete &= items.complete;
-        urls.extend(items.good);
+fn trusted_proxies(entries: Field<Items<(At, String)>>, problems: &mut Problems) -> Vec<IpNet> {
+    let Some((at, entries)) = entries.given() else {
+        return Vec::new();
+    };
+    let count = entries.good.len();
+    if count > TRUSTED_PROXIES_MAX {
+        problems.error(at, ProblemKind::TooMany { count, max: TRUSTED_PROXIES_MAX });
+        return Vec::new();
     }
-    if urls.is_empty() && complete {
-        problems.error(at.clone(), ProblemKind::NoRemote);
-    }
-    if urls.len() > REMOTES_PER_STREAM_MAX {
-        let kind = ProblemKind::TooMany { count: urls.len(), max: REMOTES_PER_STREAM_MAX };
-        problems.error(at.key("remotes"), kind);
-    }
-    let mut good = Vec::with_capacity(urls.len());
-    for (at, url) in urls {
-        match Remote::parse(&url) {
-            Ok(remote) => good.push(remote),
-            Err(error) => problems.error(at, error),
+    let mut networks = Vec::with_capacity(count);
+    for (at, text) in entries.good {
+        // Bits behind the prefix are cut off, as in 10.1.2.3/8.
+        let network = text.parse().map(|network: IpNet| network.trunc());
+        match network.or_else(|_| text.parse().map(|address: IpAddr| address.into())) {
+            Ok(network) => networks.push(network),
+            Err(_) => problems.error(at, ProblemKind::Network),
         }
     }
-    good
+    networks
 }

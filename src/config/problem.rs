@@ -8,7 +8,10 @@ use std::fmt;
 use super::address::{AddressError, Listen};
 use super::excerpt::excerpt;
 use super::remote::RemoteError;
-use crate::limits::{INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX};
+use super::web::WebError;
+use crate::limits::{
+    INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX, REALM_BYTES_MAX,
+};
 
 /// One thing that is wrong with a file.
 ///
@@ -35,9 +38,10 @@ impl Problem {
         })
     }
 
-    /// Whether this is about an unknown key, which `--check` refuses.
-    pub fn is_unknown_key(&self) -> bool {
-        self.kind.is_unknown_key()
+    /// Whether `--check` refuses a file with this warning, which is accepted at start: what is
+    /// served is not all that was meant.
+    pub fn is_refused_by_check(&self) -> bool {
+        self.kind.is_refused_by_check()
     }
 
     fn write_rest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,11 +138,8 @@ pub enum ProblemKind {
         /// The word as written.
         found: String,
         /// The words known, such as `stream, static, api`.
-        expected: &'static str,
+        expected: String,
     },
-    /// What the file asks for is part of the format, but not of this version.
-    #[error("{0} not supported yet by this version")]
-    NotSupported(Feature),
     /// `profile` is on.
     #[error("this version has no profiler, use perf")]
     NoProfiler,
@@ -154,6 +155,12 @@ pub enum ProblemKind {
     /// An upstream's URL that cannot be understood or used.
     #[error(transparent)]
     Remote(#[from] RemoteError),
+    /// The address of something fetched whole that cannot be understood.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// A static resource from where none can come.
+    #[error("is neither a file:, an http:// nor an https:// URL")]
+    StaticScheme,
     /// What no interface can be called.
     #[error(
         "is not an interface's name, which has at most {INTERFACE_BYTES_MAX} bytes, no / and no \
@@ -177,6 +184,12 @@ pub enum ProblemKind {
     /// A stream that comes from nowhere.
     #[error("a stream needs at least one `remote`")]
     NoRemote,
+    /// An API resource that is about a stream, and says not about which.
+    #[error("names no stream, expected the path of one, as its `serve` has it")]
+    NoStreamNamed,
+    /// An API resource about a stream that does not exist.
+    #[error("no stream is served at `{0}`")]
+    NoSuchStream(String),
     /// A file that serves no stream.
     #[error("no stream, at least one resource of type `stream` is needed")]
     NoStream,
@@ -188,6 +201,42 @@ pub enum ProblemKind {
         /// `maxconnections`.
         max: usize,
     },
+    /// A type of `authentication` that nobody knows.
+    #[error("`{found}` is not one of basic, bearer: nobody is admitted")]
+    DeniesAll {
+        /// The type as written.
+        found: String,
+    },
+    /// An `authentication` that asks for nothing.
+    #[error("has users but no `type`: everybody is admitted")]
+    UsersWithoutType,
+    /// An `authentication` that nobody can pass.
+    #[error("has neither `user` nor `users`: nobody is admitted")]
+    NoUsers,
+    /// A user that is not listed.
+    #[error("no such user in `userlist`")]
+    NoSuchUser,
+    /// A name that Basic authorization cannot say.
+    #[error("a user whose name has a colon cannot log in by basic")]
+    ColonInUser,
+    /// A password that everybody knows.
+    #[error("is empty: whoever names the user is admitted")]
+    EmptyPassword,
+    /// A password that cannot be sent as it is.
+    #[error("the user's password has characters that a header cannot have")]
+    PasswordInHeader,
+    /// What cannot stand in a header's quotation marks.
+    #[error("a realm has at most {REALM_BYTES_MAX} bytes, no control characters, no \" and no \\")]
+    Realm,
+    /// What says nothing where it stands.
+    #[error("has no effect {0}")]
+    NoEffect(&'static str),
+    /// An event that another key has switched off.
+    #[error("never happens, since `{0}` is 0")]
+    NeverHappens(&'static str),
+    /// Neither an IP address nor a network.
+    #[error("is neither an IP address nor a network, as in 10.0.0.0/8")]
+    Network,
     /// A list that is too long.
     #[error("has {count} entries, at most {max} are allowed")]
     TooMany {
@@ -201,39 +250,22 @@ pub enum ProblemKind {
     More {
         /// How many are not shown.
         count: usize,
-        /// How many of them are about unknown keys.
-        unknown_keys: usize,
+        /// How many of them `--check` refuses.
+        refused_by_check: usize,
     },
 }
 
 impl ProblemKind {
-    /// Whether this is about an unknown key (or stands for some that are not shown).
-    pub fn is_unknown_key(&self) -> bool {
-        matches!(self, Self::UnknownKey { .. } | Self::More { unknown_keys: 1.., .. })
+    /// Whether `--check` refuses a file with this warning, or with one of those this stands for.
+    pub fn is_refused_by_check(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownKey { .. }
+                | Self::NoStreamNamed
+                | Self::NoSuchStream(_)
+                | Self::More { refused_by_check: 1.., .. }
+        )
     }
-}
-
-/// What the format has and this version cannot do yet. `Display` is a subject with its verb.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Feature {
-    /// Resources of type `static`.
-    #[error("static resources are")]
-    StaticResource,
-    /// Resources of type `api`.
-    #[error("api resources are")]
-    ApiResource,
-    /// `authentication` with a type.
-    #[error("authentication is")]
-    Authentication,
-    /// `preamble`.
-    #[error("a preamble is")]
-    Preamble,
-    /// `notifications`.
-    #[error("notifications are")]
-    Notifications,
-    /// `nostats`.
-    #[error("switching statistics off is")]
-    NoStatistics,
 }
 
 fn did_you_mean(nearest: Option<&'static str>) -> String {
@@ -312,6 +344,11 @@ impl Problems {
         self.warnings.add(at.problem(kind));
     }
 
+    /// Whether there is an error at `at` (among those that are shown).
+    pub(super) fn refused(&self, at: &At) -> bool {
+        self.errors.kept.iter().any(|problem| problem.path == at.path)
+    }
+
     /// Errors and warnings, each by line, those of the whole file last.
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
         (self.errors.finish(), self.warnings.finish())
@@ -322,7 +359,7 @@ impl Problems {
 struct Bounded {
     kept: Vec<Problem>,
     more: usize,
-    more_unknown_keys: usize,
+    more_refused: usize,
 }
 
 impl Bounded {
@@ -331,14 +368,14 @@ impl Bounded {
             self.kept.push(problem);
         } else {
             self.more += 1;
-            self.more_unknown_keys += usize::from(problem.is_unknown_key());
+            self.more_refused += usize::from(problem.is_refused_by_check());
         }
     }
 
     fn finish(mut self) -> Vec<Problem> {
         self.kept.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
         if self.more > 0 {
-            let kind = ProblemKind::More { count: self.more, unknown_keys: self.more_unknown_keys };
+            let kind = ProblemKind::More { count: self.more, refused_by_check: self.more_refused };
             self.kept.push(At::whole_file().problem(kind));
         }
         self.kept

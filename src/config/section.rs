@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::excerpt::excerpt;
 use super::problem::{At, ProblemKind, Problems};
-use super::tree::{Node, Value};
+use super::tree::{Node, Value, is_zero};
 use crate::limits::{TIMEOUT_MAX, TIMEOUT_MIN};
 
 /// What stands at a key.
@@ -126,6 +126,45 @@ impl<'a> Section<'a> {
         self.read(key, problems, text)
     }
 
+    /// One of the words in `known`, as what it stands for.
+    pub(super) fn word<T: Copy>(
+        &self,
+        key: &'static str,
+        known: &[(&str, T)],
+        problems: &mut Problems,
+    ) -> Field<T> {
+        self.read(key, problems, |node| pick(&text(node)?, known))
+    }
+
+    /// One of the numbers in `known`, as written, as what it stands for.
+    pub(super) fn choice<T: Copy>(
+        &self,
+        key: &'static str,
+        known: &[(&str, T)],
+        problems: &mut Problems,
+    ) -> Field<T> {
+        self.read(key, problems, |node| match &node.value {
+            Value::Number(number) => pick(number, known),
+            _ => Err(wrong_type("a number", node)),
+        })
+    }
+
+    /// What was read at `key`, which must be there.
+    pub(super) fn required<T>(
+        &self,
+        key: &'static str,
+        field: Field<T>,
+        problems: &mut Problems,
+    ) -> Field<T> {
+        match field {
+            Field::Absent => {
+                problems.error(self.at.key(key), ProblemKind::Missing);
+                Field::Refused
+            }
+            field => field,
+        }
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&self, key: &'static str, problems: &mut Problems) -> Field<bool> {
         self.read(key, problems, |node| match node.value {
@@ -167,6 +206,28 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// An array of objects with these keys, each as `read` takes it.
+    pub(super) fn sections<T>(
+        &self,
+        key: &'static str,
+        keys: &'static [&'static str],
+        problems: &mut Problems,
+        read: impl Fn(&Section<'a>, &mut Problems) -> T,
+    ) -> Field<Items<T>> {
+        let (at, nodes) = match self.list(key, problems) {
+            Field::Given(at, nodes) => (at, nodes),
+            Field::Absent => return Field::Absent,
+            Field::Refused => return Field::Refused,
+        };
+        let mut good = Vec::with_capacity(nodes.len());
+        for (index, node) in nodes.iter().enumerate() {
+            let section = Section::open(node, at.index(index), keys, problems);
+            good.extend(section.map(|section| read(&section, problems)));
+        }
+        let complete = good.len() == nodes.len();
+        Field::Given(at, Items { good, complete })
+    }
+
     /// An array of strings, each with its place; every element that is none is reported.
     pub(super) fn texts(
         &self,
@@ -203,6 +264,14 @@ fn text(node: &Node) -> Result<String, ProblemKind> {
     }
 }
 
+fn pick<T: Copy>(word: &str, known: &[(&str, T)]) -> Result<T, ProblemKind> {
+    let found = known.iter().find(|(known, _)| *known == word);
+    found.map(|&(_, value)| value).ok_or_else(|| {
+        let known: Vec<&str> = known.iter().map(|&(word, _)| word).collect();
+        ProblemKind::UnknownWord { found: excerpt(word), expected: known.join(", ") }
+    })
+}
+
 fn whole(number: &str, range: RangeInclusive<usize>) -> Result<usize, ProblemKind> {
     if number.contains(['.', 'e', 'E']) {
         return Err(ProblemKind::NotWhole { found: excerpt(number) });
@@ -222,9 +291,7 @@ fn seconds(number: &str) -> Result<Option<Duration>, ProblemKind> {
         min: TIMEOUT_MIN.as_secs_f64().to_string(),
         max: TIMEOUT_MAX.as_secs_f64().to_string(),
     };
-    // Told by its digits: a tiny fraction must not be rounded to 0, which means "no limit".
-    let digits = number.split(['e', 'E']).next().unwrap_or_default();
-    if !digits.contains(|digit: char| ('1'..='9').contains(&digit)) {
+    if is_zero(number) {
         return Ok(None);
     }
     let value: f64 = number.parse().map_err(|_| refused())?;

@@ -35,6 +35,18 @@ pub(super) struct Entry {
 }
 
 impl Value {
+    /// Whether it says nothing: `null`, `false`, 0, or without any content.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Flag(flag) => !flag,
+            Self::Number(number) => is_zero(number),
+            Self::Text(text) => text.is_empty(),
+            Self::List(nodes) => nodes.is_empty(),
+            Self::Object(entries) => entries.is_empty(),
+        }
+    }
+
     /// The type's name with its article, as messages say it.
     pub(super) fn type_name(&self) -> &'static str {
         match self {
@@ -46,6 +58,12 @@ impl Value {
             Self::Object(_) => "an object",
         }
     }
+}
+
+/// Told by its digits: a tiny fraction is not rounded to 0.
+pub(super) fn is_zero(number: &str) -> bool {
+    let digits = number.split(['e', 'E']).next().unwrap_or_default();
+    !digits.contains(|digit: char| ('1'..='9').contains(&digit))
 }
 
 /// Parses a whole text. A byte order mark in front is tolerated.

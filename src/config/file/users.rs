@@ -1,0 +1,114 @@
+//! Users, and where they are asked for.
+//!
+//! Owns the keys of `userlist` and of `authentication`. Never looks a user up. Driven by `file`. No
+//! `Debug` here, and no name of a user in a problem: it may have been given with its password.
+
+use std::collections::{HashMap, HashSet};
+
+use super::super::Secret;
+use super::super::problem::{At, ProblemKind, Problems};
+use super::super::section::{Field, Section, wrong_type};
+use super::super::tree::Value;
+use crate::limits::USERS_MAX;
+
+const AUTHENTICATION_KEYS: &[&str] = &["type", "realm", "user", "users"];
+const USER_KEYS: &[&str] = &["password"];
+
+/// The users of the file.
+pub(in crate::config) struct Users {
+    /// By name; `None` after a problem with the password.
+    passwords: HashMap<String, Option<Secret>>,
+    /// Whether the list could be read at all.
+    complete: bool,
+}
+
+/// What there is of a user.
+pub(in crate::config) enum User<'a> {
+    /// The password.
+    Known(&'a Secret),
+    /// Something that was refused.
+    Refused,
+    /// Nothing.
+    Unknown,
+}
+
+impl Users {
+    /// The user of this name.
+    pub(in crate::config) fn find(&self, name: &str) -> User<'_> {
+        match self.passwords.get(name) {
+            Some(Some(password)) => User::Known(password),
+            None if self.complete => User::Unknown,
+            Some(None) | None => User::Refused,
+        }
+    }
+}
+
+/// One `authentication`.
+pub(in crate::config) struct Login {
+    /// Its `type`.
+    pub(in crate::config) kind: Field<String>,
+    pub(in crate::config) realm: Field<String>,
+    /// `user`, then `users`, each once.
+    pub(in crate::config) names: Vec<(At, String)>,
+    /// Whether there was no name to refuse.
+    pub(in crate::config) complete: bool,
+}
+
+/// The `userlist`.
+pub(super) fn users(file: &Section<'_>, problems: &mut Problems) -> Users {
+    let mut users = Users { passwords: HashMap::new(), complete: true };
+    let Some((at, node)) = file.node("userlist") else {
+        return users;
+    };
+    let Value::Object(entries) = &node.value else {
+        problems.error(at, wrong_type("an object", node));
+        users.complete = false;
+        return users;
+    };
+    let mut lines = HashMap::new();
+    for entry in entries {
+        if let Some(first) = lines.insert(&entry.key, entry.line) {
+            let here = at.key(&entry.key).line(entry.line);
+            problems.warn(here, ProblemKind::DuplicateKey { first });
+        }
+        let user = Section::open(&entry.node, at.key(&entry.key), USER_KEYS, problems);
+        let password = user.and_then(|user| password(&user, problems));
+        users.passwords.insert(entry.key.clone(), password);
+    }
+    let count = users.passwords.len();
+    if count > USERS_MAX {
+        problems.error(at, ProblemKind::TooMany { count, max: USERS_MAX });
+    }
+    users
+}
+
+fn password(user: &Section<'_>, problems: &mut Problems) -> Option<Secret> {
+    let password = user.required("password", user.text("password", problems), problems);
+    let (at, password) = password.given()?;
+    if password.is_empty() {
+        problems.warn(at, ProblemKind::EmptyPassword);
+    }
+    Some(Secret::new(password))
+}
+
+/// The `authentication` of a section.
+pub(super) fn login(section: &Section<'_>, problems: &mut Problems) -> Field<Login> {
+    let Some((at, node)) = section.node("authentication") else {
+        return Field::Absent;
+    };
+    let Some(inner) = Section::open(node, at.clone(), AUTHENTICATION_KEYS, problems) else {
+        return Field::Refused;
+    };
+    let (user, users) = (inner.text("user", problems), inner.texts("users", problems));
+    let mut complete = !matches!(user, Field::Refused) && !matches!(users, Field::Refused);
+    let mut names: Vec<_> = user.given().filter(|(_, name)| !name.is_empty()).into_iter().collect();
+    if let Some((_, users)) = users.given() {
+        complete &= users.complete;
+        names.extend(users.good);
+    }
+    let mut seen = HashSet::new();
+    names.retain(|(_, name)| seen.insert(name.clone()));
+    let kind = inner.text("type", problems);
+    let realm = inner.text("realm", problems);
+    Field::Given(at, Login { kind, realm, names, complete })
+}

@@ -1,0 +1,201 @@
+//! Static and API resources.
+
+use super::*;
+
+/// A file with one good stream on line 1 and this resource on line 2.
+fn beside(members: &str) -> String {
+    format!("{{\"resources\": [{STREAM},\n{{{members}}}]}}")
+}
+
+#[test]
+fn static_resources_come_from_files_and_the_web() {
+    let from = |url: &str| {
+        let text = beside(&format!(r#""type": "static", "serve": "/s", "remote": "{url}""#));
+        assert_eq!(warnings(&text), "", "{url}");
+        config(&text).statics[0].remote.clone()
+    };
+    let file = |path: &str| StaticRemote::File(PathBuf::from(path));
+    assert_eq!(from("file:///srv/a%20b.html"), file("/srv/a b.html"));
+    assert_eq!(from("FILE:/x"), file("/x"));
+    let StaticRemote::Web(address) = from("https://u:s3cret@h/x#there") else { panic!("no web") };
+    assert_eq!(address.url.as_str(), "https://u:s3cret@h/x");
+    assert_eq!(address.label, "https://u:***@h/x");
+    let StaticRemote::Web(address) = from("http://h:8080/a?b") else { panic!("no web") };
+    assert_eq!(address.label, "http://h:8080/a?b");
+}
+
+#[test]
+fn typical_mistakes_in_a_static_resource() {
+    let scheme = "is neither a file:, an http:// nor an https:// URL";
+    let table = [
+        ("", "is missing"),
+        ("tcp://h:1", scheme),
+        ("tcp://h", scheme),
+        ("/etc/motd", scheme),
+        ("files:///x", scheme),
+        ("file:x", "file is written file:///path"),
+        ("file:///a?b", "has a ? or # in a name, write %3F or %23"),
+        ("file:///a%zz", "has a % without two hexadecimal digits behind it, write %25"),
+        ("file:///a ", "has white space around it or a control character in it"),
+        ("http:/h/", "is written http://host/path or https://host/path"),
+        ("http://h:0/", "its port is not a number within 1 and 65535"),
+        ("https://h:x/", "is not a valid URL: invalid port number"),
+    ];
+    for (url, said) in table {
+        let text = beside(&format!(r#""type": "static", "serve": "/s", "remote": "{url}""#));
+        assert_eq!(everything(&text), format!("line 2: resources[1].remote: {said}"), "{url}");
+    }
+    let text = beside(r#""type": "static", "serve": "/s", "cache": 1"#);
+    assert_eq!(everything(&text), "line 2: resources[1].remote: is missing");
+    for (cache, said) in
+        [("-1", "-1 is not within 0 and 31622400"), ("0.5", "expected a whole number, found 0.5")]
+    {
+        let text = beside(&format!(
+            r#""type": "static", "serve": "/s", "remote": "file:///x", "cache": {cache}"#
+        ));
+        assert_eq!(everything(&text), format!("line 2: resources[1].cache: {said}"));
+    }
+}
+
+#[test]
+fn a_check_knows_its_stream_wherever_that_is() {
+    let text = r#"{"resources": [
+        {"type": "api", "serve": "/c", "api": "control", "remote": "/z.ts"},
+        {"type": "stream", "serve": "/a.ts", "remote": "tcp://h:1"},
+        {"type": "static", "serve": "/s", "remote": "file:///x"},
+        {"type": "stream", "serve": "/z.ts", "remote": "tcp://h:1"},
+        {"type": "api", "serve": "/d", "api": "check", "remote": "/a.ts"}
+    ]}"#;
+    assert_eq!(warnings(text), "");
+    let config = config(text);
+    let apis: Vec<Api> = config.apis.iter().map(|api| api.api).collect();
+    assert_eq!(apis, [Api::Control(Some(1)), Api::Check(Some(0))]);
+    assert_eq!(config.streams[1].path, "/z.ts");
+}
+
+#[test]
+fn a_check_of_no_stream_is_accepted_and_told_of() {
+    let unnamed = "names no stream, expected the path of one, as its `serve` has it";
+    let table = [
+        (r#""remote": "/x.ts""#, "no stream is served at `/x.ts`"),
+        (r#""remote": "/a/""#, "no stream is served at `/a/`"),
+        (r#""remote": "/b""#, "no stream is served at `/b`"),
+        (r#""remote": "a""#, unnamed),
+        (r#""remote": "http://u:s3cret@h/a""#, unnamed),
+        (r#""remote": """#, unnamed),
+        (r#""": 0"#, unnamed),
+    ];
+    for (members, said) in table {
+        for (word, api) in [("check", Api::Check(None)), ("control", Api::Control(None))] {
+            let text =
+                beside(&format!(r#""type": "api", "serve": "/b", "api": "{word}", {members}"#));
+            assert_eq!(everything(&text), format!("line 2: resources[1].remote: {said}"));
+            assert_eq!(config(&text).apis[0].api, api);
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_was_refused_is_not_missed_as_well() {
+    let check = r#"{"type": "api", "serve": "/c", "api": "check", "remote": "/b.ts"}"#;
+    let twice = r#"{"type": "api", "serve": "/c", "api": "check", "remote": "/c"}"#;
+    let streams = [
+        r#"{"type": "stream", "serve": "/b.ts"}"#,
+        r#"{"type": "stream", "serve": "/b.ts", "remote": "tcp://h"}"#,
+        r#"{"type": "stream", "serve": "/c", "remote": "tcp://h:1"}"#,
+        r#"{"type": "stream", "serve": "b.ts", "remote": "tcp://h:1"}"#,
+        r#"{"type": "stream", "remote": "tcp://h:1"}"#,
+        r#"{"type": "strem", "serve": "/b.ts"}"#,
+        r#"{"serve": "/b.ts", "remote": "tcp://h:1"}"#,
+        r#"{"type": "stream", "serve": 1, "remote": "tcp://h:1"}"#,
+        "1",
+    ];
+    for stream in streams {
+        let check = if stream.contains("/c") { twice } else { check };
+        let text = format!("{{\"resources\": [{STREAM}, {check}, {stream}]}}");
+        let parsed = parse(&text);
+        assert_eq!((parsed.errors.len(), lines(&parsed.warnings)), (1, String::new()), "{stream}");
+    }
+}
+
+#[test]
+fn paths_are_nobody_elses_whatever_the_type() {
+    let resources = [
+        STREAM,
+        r#"{"type": "static", "serve": "/a", "remote": "file:///x"}"#,
+        r#"{"type": "api", "serve": "/a", "api": "health"}"#,
+    ];
+    for first in resources {
+        for second in resources {
+            let text = format!(
+                "{{\"resources\": [{},\n{first},\n{second}]}}",
+                STREAM.replace("/a", "/other")
+            );
+            let said = "line 3: resources[2].serve: the same path as resources[1].serve on line 2";
+            assert_eq!(everything(&text), said);
+        }
+    }
+}
+
+#[test]
+fn keys_of_another_type_have_no_effect() {
+    let all = [
+        ("remotes", r#"["tcp://h:1"]"#),
+        ("mru", "1316"),
+        ("clientinterface", "\"eth0\""),
+        ("rejoin", "1"),
+        ("preamble", "\"/x.ts\""),
+        ("maxconnections", "1"),
+        ("cache", "1"),
+        ("api", "\"health\""),
+    ];
+    let stream = ("stream", r#""type": "stream", "remote": "tcp://h:1""#, "on a stream");
+    let of_static =
+        ("static", r#""type": "static", "remote": "file:///x""#, "on a static resource");
+    let api = ("api", r#""type": "api", "api": "prometheus""#, "on an api resource");
+    for (kind, members, why) in [stream, of_static, api] {
+        for (key, value) in all {
+            if (kind, key) == ("api", "api") {
+                continue;
+            }
+            let ours = match key {
+                "cache" => kind == "static",
+                "api" => kind == "api",
+                _ => kind == "stream",
+            };
+            let said = format!("line 2: resources[1].{key}: has no effect {why}");
+            let said = if ours { String::new() } else { said };
+            let text = beside(&format!(r#"{members}, "serve": "/b", "{key}": {value}"#));
+            assert_eq!(everything(&text), said);
+            let empty = match value.as_bytes()[0] {
+                b'[' => "[]",
+                b'"' => "\"\"",
+                _ => "0",
+            };
+            let text = beside(&format!(r#"{members}, "serve": "/b", "{key}": {empty}"#));
+            assert_eq!(everything(&text), "");
+        }
+    }
+}
+
+#[test]
+fn what_a_stream_is_limited_to() {
+    let text = resource(
+        r#""type": "stream", "serve": "/a", "remote": "tcp://h:1",
+        "maxconnections": 12, "preamble": "p.ts""#,
+    );
+    let stream = &config(&text).streams[0];
+    assert_eq!(stream.max_connections, Some(12));
+    assert_eq!(stream.preamble, Some(PathBuf::from("p.ts")));
+    let text = text.replace("12", "0").replace("p.ts", "");
+    let stream = &config(&text).streams[0];
+    assert_eq!((stream.max_connections, &stream.preamble), (None, &None));
+}
+
+#[test]
+fn a_file_without_a_stream_is_refused() {
+    let text = r#"{"resources": [{"type": "api", "serve": "/a", "api": "health"},
+        {"type": "static", "serve": "/b", "remote": "file:///x"}]}"#;
+    let said = "line 1: resources: no stream, at least one resource of type `stream` is needed";
+    assert_eq!(everything(text), said);
+}

@@ -1,0 +1,79 @@
+//! Keys of the file itself.
+
+use super::*;
+use crate::limits::{RETRY_AFTER_SECONDS_MAX, TRUSTED_PROXIES_MAX};
+
+#[test]
+fn a_refusal_is_404_unless_told_otherwise() {
+    let after = |seconds| Refusal::Unavailable { retry_after: Duration::from_secs(seconds) };
+    let table = [
+        ("\"\": 0", Refusal::NotFound),
+        ("\"refuse_with\": null, \"retry_after\": null", Refusal::NotFound),
+        ("\"refuse_with\": 404", Refusal::NotFound),
+        ("\"refuse_with\": 503", after(5)),
+        ("\"refuse_with\": 503, \"retry_after\": 0", after(0)),
+        ("\"refuse_with\": 503, \"retry_after\": 86400", after(86400)),
+    ];
+    for (members, refusal) in table {
+        assert_eq!(warnings(&with(members)), "", "{members}");
+        assert_eq!(config(&with(members)).refusal, refusal, "{members}");
+    }
+    for members in ["\"retry_after\": 7", "\"refuse_with\": 404, \"retry_after\": 7"] {
+        let said = "line 2: retry_after: has no effect unless `refuse_with` is 503";
+        assert_eq!(warnings(&with(members)), said);
+        assert_eq!(config(&with(members)).refusal, Refusal::NotFound);
+    }
+    for status in ["500", "0", "-503", "503.0", "5030"] {
+        let text = with(&format!("\"refuse_with\": {status}, \"retry_after\": 1"));
+        let said = format!("line 2: refuse_with: `{status}` is not one of 404, 503");
+        assert_eq!(everything(&text), said);
+    }
+    for seconds in ["-1", "86401"] {
+        let text = with(&format!("\"refuse_with\": 503, \"retry_after\": {seconds}"));
+        let bounds = format!("is not within 0 and {RETRY_AFTER_SECONDS_MAX}");
+        assert_eq!(everything(&text), format!("line 2: retry_after: {seconds} {bounds}"));
+    }
+}
+
+#[test]
+fn trusted_proxies_are_addresses_and_networks() {
+    let networks = |list: &str| {
+        let text = with(&format!("\"trusted_proxies\": {list}"));
+        assert_eq!(warnings(&text), "", "{list}");
+        let networks = config(&text).trusted_proxies;
+        networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(networks("[]"), "");
+    assert_eq!(networks("[\"10.0.0.0/8\", \"192.0.2.7\"]"), "10.0.0.0/8 192.0.2.7/32");
+    assert_eq!(networks("[\"::1\", \"2001:db8::/32\"]"), "::1/128 2001:db8::/32");
+    assert_eq!(networks("[\"10.1.2.3/8\", \"0.0.0.0/0\"]"), "10.0.0.0/8 0.0.0.0/0");
+    let wrong = ["", " ", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/", "10.0.0.1:80", "[::1]", "proxy"];
+    for entry in wrong {
+        let text = with(&format!("\"trusted_proxies\": [\"::1\",\n\"{entry}\"]"));
+        let said = "is neither an IP address nor a network, as in 10.0.0.0/8";
+        assert_eq!(everything(&text), format!("line 3: trusted_proxies[1]: {said}"));
+    }
+    let many = |count: usize| {
+        with(&format!("\"trusted_proxies\": [{}]", vec!["\"::1\""; count].join(",")))
+    };
+    assert_eq!(config(&many(TRUSTED_PROXIES_MAX)).trusted_proxies.len(), TRUSTED_PROXIES_MAX);
+    let said = "line 2: trusted_proxies: has 1025 entries, at most 1024 are allowed";
+    assert_eq!(everything(&many(TRUSTED_PROXIES_MAX + 1)), said);
+}
+
+#[test]
+fn what_is_optional_can_be_left_out_or_empty() {
+    let text = with(
+        r#""ca_file": "", "max_per_address": 0, "trusted_proxies": [], "proxy_protocol": false,
+        "nostats": false, "heartbeatinterval": 60"#,
+    );
+    assert_eq!(warnings(&text), "");
+    assert_eq!(config(&text), config(&with("\"\": 0")));
+    let config = config(&with(
+        r#""ca_file": "ca.pem", "max_per_address": 3, "proxy_protocol": true, "nostats": true,
+        "heartbeatinterval": 0"#,
+    ));
+    assert_eq!(config.ca_file, Some(PathBuf::from("ca.pem")));
+    assert_eq!((config.max_per_address, config.proxy_protocol), (Some(3), true));
+    assert_eq!((config.statistics, config.heartbeat_interval), (false, None));
+}
