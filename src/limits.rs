@@ -188,6 +188,22 @@ pub const DIAL_STACK_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(COMMAND_END_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());
 
+// ---- Static resources -----------------------------------------------------------------------
+
+/// The body of a static resource, and of an upstream's error in its place.
+pub const STATIC_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Clients that wait for one static resource while it is fetched: an event's start makes thousands
+/// of sets ask for the same page at once.
+pub const STATIC_WAITING_MAX: usize = 4096;
+/// A `Content-Type` that is passed on (RFC 6838, 4.2 allows names of 2 × 127 characters).
+pub const CONTENT_TYPE_BYTES_MAX: usize = 512;
+/// Tags of an `If-None-Match` that are looked at.
+pub const ETAGS_MAX: usize = 64;
+/// Stack of a thread that fetches a whole body: an HTTP client with TLS.
+pub const FETCH_STACK_BYTES: usize = 1024 * 1024;
+
+const _: () = assert!(STATIC_WAITING_MAX <= GUESTS_MAX && DIAL_STACK_BYTES < FETCH_STACK_BYTES);
+
 // ---- Log and side port ----------------------------------------------------------------------
 
 /// Lines that wait to be written to the log; more are dropped and counted.

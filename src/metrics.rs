@@ -6,6 +6,7 @@
 //! ever a viewer's.
 
 pub mod registry;
+pub mod resource;
 pub mod status;
 pub mod stream;
 pub mod upstream;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, Registry};
 
+pub use resource::StaticMetrics;
 pub use status::{StreamStatus, UpstreamState};
 pub use stream::{StreamCounts, StreamMetrics};
 pub use upstream::{UpstreamCounts, UpstreamMetrics};
@@ -29,6 +31,7 @@ pub struct Metrics {
     streams: stream::Families,
     upstreams: upstream::Families,
     workers: worker::Families,
+    statics: resource::Families,
     requests: IntCounterVec,
     log_dropped: IntCounter,
 }
@@ -55,6 +58,7 @@ impl Metrics {
             streams: stream::Families::register(&registry, statistics),
             upstreams: upstream::Families::register(&registry, statistics),
             workers: worker::Families::register(&registry),
+            statics: resource::Families::register(&registry),
             requests: counters(
                 &registry,
                 "restreamer_requests_total",
@@ -87,6 +91,11 @@ impl Metrics {
         self.workers.of(number)
     }
 
+    /// The metrics of the static resource served at `path`.
+    pub fn statics(&self, path: &str) -> StaticMetrics {
+        self.statics.of(path)
+    }
+
     /// Counts an answer on the main port.
     pub fn answered(&self, status: u16) {
         self.requests.with_label_values(&[status.to_string()]).inc();
@@ -114,6 +123,7 @@ mod tests {
         metrics.upstream("/a.ts", "tcp://h:1").connected(true);
         metrics.worker(0);
         metrics.answered(200);
+        metrics.statics("/logo.png").fetched("missing");
         let text = metrics.text().unwrap();
         for line in [
             "streaming_packets_sent{stream=\"/a.ts\"} 0",
@@ -126,6 +136,9 @@ mod tests {
             "streaming_packets_received{stream=\"/a.ts\",url=\"tcp://h:1\"} 0",
             "streaming_bytes_received{stream=\"/a.ts\",url=\"tcp://h:1\"} 0",
             "restreamer_requests_total{status=\"200\"} 1",
+            "restreamer_static_requests_total{answer=\"cache\",path=\"/logo.png\"} 0",
+            "restreamer_static_fetches_total{path=\"/logo.png\",result=\"missing\"} 1",
+            "restreamer_static_fetches_total{path=\"/logo.png\",result=\"ok\"} 0",
             "restreamer_log_dropped_total 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");

@@ -8,7 +8,9 @@ pub mod desk;
 pub mod health;
 pub mod node;
 pub mod rates;
+pub mod statics;
 pub mod statistics;
 
 pub use desk::{Desk, Question};
 pub use node::{Node, Shown};
+pub use statics::Static;
