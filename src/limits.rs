@@ -123,6 +123,11 @@ pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub const GUESTS_MAX: usize = 8192;
 /// Time for an answer that is made on another thread; a static resource may have to be fetched.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time to fetch a static resource, where `timeout` sets no limit.
+pub const STATIC_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same, however large `timeout` is: less than a client is kept waiting.
+pub const STATIC_TIMEOUT_MAX: Duration = Duration::from_secs(25);
+const _: () = assert!(STATIC_TIMEOUT_MAX.as_millis() < ANSWER_TIMEOUT.as_millis());
 /// Time for a client to take an answer: 10 MiB at 700 kbit/s.
 pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
 /// Requests on one connection.

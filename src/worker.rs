@@ -30,7 +30,7 @@ use crate::http::route::Routes;
 use crate::limits::{DRAIN_TIMEOUT, EVENTS_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, WorkerMetrics};
-use crate::resource::Desk;
+use crate::resource::{Desk, Static};
 use crate::stream::Stream;
 use crate::stream::failover::Attempt;
 use crate::stream::join::Readiness;
@@ -63,6 +63,8 @@ pub struct Parts {
     pub refusal: Refusal,
     /// What answers questions about the node.
     pub desk: Desk,
+    /// The static resources.
+    pub statics: Vec<Arc<Static>>,
     /// Where it is told that viewers were refused.
     pub access: AccessLog,
     /// The node's metrics.
@@ -87,6 +89,7 @@ pub struct Worker {
     arrival: Arrival,
     refusal: Refusal,
     desk: Desk,
+    statics: Vec<Arc<Static>>,
     access: AccessLog,
     listeners: Listeners,
     guests: Guests,
@@ -121,6 +124,7 @@ impl Worker {
             arrival: parts.arrival,
             refusal: parts.refusal,
             desk: parts.desk,
+            statics: parts.statics,
             access: parts.access,
             listeners,
             guests: Guests::default(),

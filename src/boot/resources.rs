@@ -9,12 +9,13 @@ use std::time::Instant;
 use slog::{Logger, o, warn};
 
 use super::BootError;
-use crate::config::{Api, Config, StreamConfig};
+use crate::config::{Api, Config, StaticConfig, StreamConfig};
+use crate::egress::Client;
 use crate::http::auth::Guard;
-use crate::limits::{PACKET_BYTES, PREAMBLE_BYTES_MAX};
+use crate::limits::{PACKET_BYTES, PREAMBLE_BYTES_MAX, STATIC_TIMEOUT, STATIC_TIMEOUT_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, StreamStatus};
-use crate::resource::{Question, Shown};
+use crate::resource::{Question, Shown, Static};
 use crate::stream::admission::{Admission, Limits};
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::{self, Stream};
@@ -134,5 +135,21 @@ pub(super) fn resources(config: &Config) -> Vec<Resource> {
             Api::Control(stream) => Target::Control(stream),
         },
     });
-    streams.chain(apis).collect()
+    let statics = config.statics.iter().enumerate().map(|(number, of)| Resource {
+        path: of.path.clone(),
+        guard: Guard::new(&of.authentication),
+        target: Target::Static(number),
+    });
+    streams.chain(apis).chain(statics).collect()
+}
+
+/// The static resources.
+pub(super) fn statics(config: &Config, client: &Client, making: &Making<'_>) -> Vec<Arc<Static>> {
+    let timeout = config.timeout.unwrap_or(STATIC_TIMEOUT).min(STATIC_TIMEOUT_MAX);
+    let make = |of: &StaticConfig| {
+        let log = making.root.new(o!("module" => "static", "path" => of.path.clone()));
+        let metrics = making.metrics.statics(&of.path);
+        Arc::new(Static::new(of.clone(), client.clone(), timeout, metrics, log))
+    };
+    config.statics.iter().map(make).collect()
 }

@@ -54,11 +54,6 @@ pub struct StaticMetrics {
 }
 
 impl StaticMetrics {
-    /// Metrics that nobody is shown.
-    pub fn unseen(path: &str) -> StaticMetrics {
-        Families::register(&Registry::new()).of(path)
-    }
-
     /// Counts a fetch.
     pub fn fetched(&self, result: &str) {
         self.fetches.with_label_values(&[self.path.as_str(), result]).inc();

@@ -73,7 +73,13 @@ enum Answer {
 impl Static {
     /// A resource that nobody has asked for yet. `timeout` bounds each fetch, as a whole, and with
     /// it the time that anybody waits.
-    pub fn new(config: StaticConfig, client: Client, timeout: Duration, log: Logger) -> Static {
+    pub fn new(
+        config: StaticConfig,
+        client: Client,
+        timeout: Duration,
+        metrics: StaticMetrics,
+        log: Logger,
+    ) -> Static {
         let StaticConfig { path, remote, cache, authentication: _ } = config;
         Static {
             label: source::label(&remote),
@@ -81,17 +87,11 @@ impl Static {
             cache,
             timeout,
             state: Mutex::default(),
-            metrics: StaticMetrics::unseen(&path),
+            metrics,
             log,
             path,
             source: Arc::new(move || source::read(&remote, &client, timeout)),
         }
-    }
-
-    /// Counts in these metrics from now on; without them, nobody sees what is counted.
-    #[must_use]
-    pub fn counted(self, metrics: StaticMetrics) -> Static {
-        Static { metrics, ..self }
     }
 
     /// Asks for the resource, with the value of the request's `If-None-Match`; never waits.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::time::Instant;
 
 use restreamer_sys::socket::{limit_unsent, prepare};
@@ -36,6 +37,9 @@ pub struct Resource {
     pub target: Target,
 }
 
+/// Delivers an answer, on another thread than the worker's.
+type Reply = Box<dyn FnOnce(Response) + Send>;
+
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -47,6 +51,8 @@ pub enum Target {
     Control(Option<usize>),
     /// Something about the node.
     Node(Question),
+    /// A static resource, by its number.
+    Static(usize),
 }
 
 /// Paths, and the numbers of what they lead to.
@@ -114,8 +120,16 @@ impl Worker {
                     Target::Check(stream) => self.check(stream),
                     Target::Control(stream) => self.control(stream, &request, now),
                     Target::Node(question) => {
+                        let desk = self.desk.clone();
                         let asker = Asker::new(connection, &request, rest);
-                        return self.ask(question, key, asker);
+                        return self.ask(key, asker, |reply| desk.ask(question, reply));
+                    }
+                    Target::Static(number) => {
+                        let of = Arc::clone(&self.statics[number]);
+                        let condition = request.headers.if_none_match.take();
+                        let asker = Asker::new(connection, &request, rest);
+                        let ask = |reply: Reply| of.ask(condition.as_deref(), reply);
+                        return self.ask(key, asker, ask);
                     }
                 },
             },
@@ -182,11 +196,16 @@ impl Worker {
         word(202, "202 accepted")
     }
 
-    /// Has a question about the node answered.
-    fn ask(&mut self, question: Question, key: ViewerKey, asker: Asker) -> Next {
+    /// Has something answered that may take time: `ask` has the answer at once, or gives it to
+    /// [`Reply`] later.
+    fn ask(
+        &mut self,
+        key: ViewerKey,
+        asker: Asker,
+        ask: impl FnOnce(Reply) -> Option<Response>,
+    ) -> Next {
         let sender = self.sender.clone();
-        let reply = move |response| sender.answered(key, response);
-        match self.desk.ask(question, reply) {
+        match ask(Box::new(move |response| sender.answered(key, response))) {
             None => Next::Wait(asker.wait()),
             Some(response) => {
                 self.metrics.answered(response.status());

@@ -23,10 +23,20 @@ const CACHE: Duration = Duration::from_mins(1);
 const NO_CACHE: Duration = Duration::ZERO;
 
 fn resource(path: &str, remote: StaticRemote, cache: Duration, timeout: Duration) -> Static {
+    counted(path, remote, cache, timeout, &Metrics::new())
+}
+
+fn counted(
+    path: &str,
+    remote: StaticRemote,
+    cache: Duration,
+    timeout: Duration,
+    metrics: &Metrics,
+) -> Static {
     let client = Client::new(&Trust::load(None).unwrap(), Proxies::default());
     let authentication = Authentication::Open;
     let config = StaticConfig { path: path.into(), remote, cache, authentication };
-    Static::new(config, client, timeout, log::silent())
+    Static::new(config, client, timeout, metrics.statics(path), log::silent())
 }
 
 fn file(path: impl Into<PathBuf>, cache: Duration) -> Arc<Static> {
@@ -571,8 +581,8 @@ fn troubles_are_logged_when_they_change() {
 fn requests_and_fetches_are_counted() {
     let (_folder, path) = folder_with("a", b"foobar");
     let metrics = Metrics::new();
-    let of = resource("/served", StaticRemote::File(path.clone()), CACHE, PATIENCE);
-    let of = Arc::new(of.counted(metrics.statics("/served")));
+    let remote = StaticRemote::File(path.clone());
+    let of = Arc::new(counted("/served", remote, CACHE, PATIENCE, &metrics));
     for _ in 0..3 {
         get(&of);
     }
