@@ -17,12 +17,16 @@ use restreamer_sys::signal::{Signal, Signals};
 use slog::{Logger, crit, info, o, warn};
 
 use crate::config::Config;
-use crate::limits::{DATAGRAM_BUFFER_BYTES_MIN, DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, PACKET_BYTES};
+use crate::egress::{Client, Proxies, Trust, TrustError};
+use crate::limits::{
+    DATAGRAM_BUFFER_BYTES_MIN, DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, NOTIFY_CROSSINGS_MAX, PACKET_BYTES,
+};
 use crate::log::{self, LogHandle, Target, access};
 use crate::metrics::Metrics;
+use crate::notify;
 use crate::resource::{Desk, Node};
 use crate::side;
-use crate::stream::admission::Admission;
+use crate::stream::admission::{Admission, Crossings};
 use crate::upstream::Dialer;
 use crate::worker::handoff::Sender;
 use crate::worker::{self, Worker};
@@ -35,6 +39,9 @@ pub enum BootError {
     /// An address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Nobody can be trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The log file cannot be opened.
     #[error("log: {path} cannot be opened: {error}")]
     Log {
@@ -109,18 +116,22 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
         "event" => "start", "open_files" => open_files, "streams" => config.streams.len());
     let now = Instant::now();
-    let admission = Arc::new(Admission::new(resources::limits(config), None));
-    let (streams, shown) = resources::streams(&resources::Making {
+    let client = Client::new(&Trust::load(config.ca_file.as_deref())?, Proxies::default());
+    let crossings = notifications(config, &client, &metrics, &root)?;
+    let admission = Arc::new(Admission::new(resources::limits(config), crossings));
+    let making = resources::Making {
         config,
         metrics: &metrics,
         admission: &admission,
         access: &access,
         root: &root,
         now,
-    })?;
+    };
+    let (streams, shown) = resources::streams(&making)?;
+    let statics = resources::statics(config, &client, &making);
     let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
     let dialer = Dialer::new(config.timeout, buffer_bytes);
-    let node = Arc::new(Node::new(Arc::clone(&metrics), shown, admission, now));
+    let node = Arc::new(Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), now));
     let desk = Desk::start(Arc::clone(&node)).map_err(kernel("a thread cannot be started"))?;
     let parts = worker::Parts {
         number: 0,
@@ -130,6 +141,7 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
         arrival: resources::arrival(config),
         refusal: config.refusal,
         desk,
+        statics,
         access,
         dialer: dialer.clone(),
         metrics,
@@ -201,6 +213,32 @@ fn report_panics(log: Logger, handle: LogHandle) {
         crit!(log, "{panic}"; "event" => "error", "error" => "panic");
         handle.flush(LOG_FLUSH_TIMEOUT);
     }));
+}
+
+/// Starts to notify those who want to be; answers who is told of crossings.
+fn notifications(
+    config: &Config,
+    client: &Client,
+    metrics: &Metrics,
+    root: &Logger,
+) -> Result<Option<Crossings>, BootError> {
+    if config.notifications.is_empty() {
+        return Ok(None);
+    }
+    let (queue, crossings) = sync_channel(NOTIFY_CROSSINGS_MAX);
+    let metrics = metrics.notifications(config.notifications.iter().map(|one| one.event));
+    let dropped = metrics.crossings_dropped();
+    let parts = notify::Parts {
+        notifications: config.notifications.clone(),
+        heartbeat: config.heartbeat_interval,
+        crossings,
+        client: client.clone(),
+        metrics,
+        timing: notify::Timing::default(),
+        log: root.new(o!("module" => "notify")),
+    };
+    notify::start(parts).map_err(kernel("notifications cannot be started"))?;
+    Ok(Some(Crossings { queue, dropped }))
 }
 
 fn run_worker(

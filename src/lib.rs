@@ -2,7 +2,8 @@
 //!
 //! The layers, each of which uses only those to its left (`tests/tidy.rs` checks it):
 //! `limits clock log metrics config` ← `ts http ring` ← `egress` ← `upstream viewer` ← `stream` ←
-//! `resource` ← `worker` ← `side` ← `boot cli`; below all of them the package `restreamer-sys`.
+//! `resource` ← `worker` ← `notify side` ← `boot cli`; below all of them the package
+//! `restreamer-sys`.
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +16,7 @@ pub mod http;
 pub mod limits;
 pub mod log;
 pub mod metrics;
+pub mod notify;
 pub mod resource;
 pub mod ring;
 pub mod side;

@@ -295,3 +295,27 @@ pub const DATAGRAM_BYTES_MIN: usize = PACKET_BYTES;
 pub const INTERFACE_BYTES_MAX: usize = 15;
 
 const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);
+
+// ---- Notifications --------------------------------------------------------------------------
+
+/// Crossings of the soft limit that wait until their targets are found; more are dropped.
+pub const NOTIFY_CROSSINGS_MAX: usize = 1024;
+/// Events that wait for one target.
+pub const NOTIFY_EVENTS_MAX: usize = 64;
+/// Time for a target's answer, from the name's resolution to the last byte.
+pub const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Times that one target is tried for one event.
+pub const NOTIFY_TRIES_MAX: u32 = 4;
+/// The longest pause between the first and the second try; each further pause is twice as long.
+pub const NOTIFY_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// The longest pause between two tries.
+pub const NOTIFY_PAUSE_MAX: Duration = Duration::from_secs(8);
+/// How long an event waits for one that came before it and goes to another address of the same
+/// server.
+pub const NOTIFY_ORDER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Bytes of a target's answer, which nobody reads.
+pub const NOTIFY_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+
+const _: () = assert!(NOTIFY_PAUSE_MIN.as_millis() <= NOTIFY_PAUSE_MAX.as_millis());
+const _: () = assert!(NOTIFY_ORDER_TIMEOUT.as_millis() < NOTIFY_TIMEOUT.as_millis());
+const _: () = assert!(NOTIFY_EVENTS_MAX <= NOTIFY_CROSSINGS_MAX);

@@ -5,6 +5,7 @@
 //! (`streaming_…`), ours follow today's naming (`restreamer_…`, base units, `_total`). No label is
 //! ever a viewer's.
 
+pub mod notify;
 pub mod registry;
 pub mod resource;
 pub mod status;
@@ -16,12 +17,14 @@ use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, Registry};
 
+pub use notify::{NotifyMetrics, NotifyResult};
 pub use resource::StaticMetrics;
 pub use status::{StreamStatus, UpstreamState};
 pub use stream::{StreamCounts, StreamMetrics};
 pub use upstream::{UpstreamCounts, UpstreamMetrics};
 pub use worker::WorkerMetrics;
 
+use crate::config::NotificationEvent;
 use registry::{counters, register};
 
 /// All metrics of the process.
@@ -32,6 +35,7 @@ pub struct Metrics {
     upstreams: upstream::Families,
     workers: worker::Families,
     statics: resource::Families,
+    notifications: notify::Families,
     requests: IntCounterVec,
     log_dropped: IntCounter,
 }
@@ -59,6 +63,7 @@ impl Metrics {
             upstreams: upstream::Families::register(&registry, statistics),
             workers: worker::Families::register(&registry),
             statics: resource::Families::register(&registry),
+            notifications: notify::Families::register(&registry),
             requests: counters(
                 &registry,
                 "restreamer_requests_total",
@@ -96,6 +101,14 @@ impl Metrics {
         self.statics.of(path)
     }
 
+    /// The metrics of notifications; those of `events` are there from now on.
+    pub fn notifications(
+        &self,
+        events: impl IntoIterator<Item = NotificationEvent>,
+    ) -> NotifyMetrics {
+        self.notifications.of(events)
+    }
+
     /// Counts an answer on the main port.
     pub fn answered(&self, status: u16) {
         self.requests.with_label_values(&[status.to_string()]).inc();
@@ -124,6 +137,7 @@ mod tests {
         metrics.worker(0);
         metrics.answered(200);
         metrics.statics("/logo.png").fetched("missing");
+        metrics.notifications([NotificationEvent::LimitHit]).crossings_dropped().inc();
         let text = metrics.text().unwrap();
         for line in [
             "streaming_packets_sent{stream=\"/a.ts\"} 0",
@@ -140,6 +154,10 @@ mod tests {
             "restreamer_static_fetches_total{path=\"/logo.png\",result=\"missing\"} 1",
             "restreamer_static_fetches_total{path=\"/logo.png\",result=\"ok\"} 0",
             "restreamer_log_dropped_total 0",
+            "restreamer_notifications_total{event=\"limit_hit\",result=\"delivered\"} 0",
+            "restreamer_notifications_total{event=\"limit_hit\",result=\"failed\"} 0",
+            "restreamer_notifications_total{event=\"limit_hit\",result=\"dropped\"} 0",
+            "restreamer_notifications_total{event=\"crossing\",result=\"dropped\"} 1",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }

@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 12] = [
     &["stream"],
     &["resource"],
     &["worker"],
-    &["side"],
+    &["notify", "side"],
     &["boot"],
     &["cli"],
 ];

@@ -45,7 +45,7 @@ fn statics() -> Vec<StaticConfig> {
         StaticConfig {
             path: "/logo/".to_owned(),
             remote: StaticRemote::Web(web("https://alice:s3cret@www/logo.png")),
-            cache: Duration::from_secs(60),
+            cache: Duration::from_mins(1),
             authentication: Authentication::Open,
         },
         StaticConfig {

@@ -1,0 +1,186 @@
+//! Who is told, and the thread that tells one of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slog::{Logger, info, warn};
+use url::Origin;
+
+use super::queue::Queues;
+use super::timing::Timing;
+use crate::config::{NotificationConfig, NotificationEvent, Secret, WebAddress, mask_passwords};
+use crate::egress::{Client, FetchError, Fetched};
+use crate::limits::NOTIFY_ANSWER_BYTES_MAX;
+use crate::metrics::{NotifyMetrics, NotifyResult};
+
+/// One address that is told of events.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    address: WebAddress,
+    authorization: Option<Secret>,
+    /// What it is told of; twice, if the configuration says it twice.
+    events: Vec<NotificationEvent>,
+    /// The queues of its server, of which it has this one.
+    queues: Arc<Queues>,
+    number: usize,
+}
+
+impl Target {
+    /// The address, without its password.
+    pub(super) fn label(&self) -> &str {
+        &self.address.label
+    }
+
+    /// How many times it is told of such an event.
+    pub(super) fn times(&self, event: NotificationEvent) -> usize {
+        self.events.iter().filter(|&&wanted| wanted == event).count()
+    }
+
+    /// Queues an event; answers what is dropped for want of room: it or one before it.
+    pub(super) fn offer(&self, number: u64, event: NotificationEvent) -> Option<NotificationEvent> {
+        self.queues.offer(self.number, number, event)
+    }
+
+    /// Nothing comes any more.
+    pub(super) fn close(&self) {
+        self.queues.close();
+    }
+}
+
+/// The targets: one for each address and authorization.
+pub(super) fn group(notifications: Vec<NotificationConfig>, patience: Duration) -> Vec<Target> {
+    let mut groups: Vec<(NotificationConfig, Vec<NotificationEvent>)> = Vec::new();
+    for one in notifications {
+        let same = |other: &NotificationConfig| {
+            (&other.target.url, &other.authorization) == (&one.target.url, &one.authorization)
+        };
+        match groups.iter_mut().find(|(other, _)| same(other)) {
+            Some((_, events)) => events.push(one.event),
+            None => groups.push((one.clone(), vec![one.event])),
+        }
+    }
+    let mut servers: HashMap<Origin, usize> = HashMap::new();
+    for (one, _) in &groups {
+        *servers.entry(one.target.url.origin()).or_default() += 1;
+    }
+    let mut servers: HashMap<_, _> = servers
+        .into_iter()
+        .map(|(server, targets)| (server, (Arc::new(Queues::new(targets, patience)), 0..targets)))
+        .collect();
+    let target = |(one, events): (NotificationConfig, _)| {
+        let (queues, numbers) =
+            servers.get_mut(&one.target.url.origin()).expect("every server is there");
+        Target {
+            address: one.target,
+            authorization: one.authorization,
+            events,
+            queues: Arc::clone(queues),
+            number: numbers.next().expect("every target is counted"),
+        }
+    };
+    groups.into_iter().map(target).collect()
+}
+
+/// Tells one target of its events, one after the other.
+pub(super) struct Teller {
+    pub(super) target: Target,
+    pub(super) client: Client,
+    pub(super) metrics: NotifyMetrics,
+    pub(super) timing: Timing,
+    pub(super) log: Logger,
+}
+
+/// Why a target has not taken an event. The text goes on from the address.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// It says no.
+    #[error("answered {0}, expected 200 to 399")]
+    Status(u16),
+    /// It does not say anything.
+    #[error(transparent)]
+    NoAnswer(#[from] FetchError),
+}
+
+impl Failure {
+    /// Whether another try may help.
+    fn may_pass(&self) -> bool {
+        match self {
+            Failure::Status(status) => *status == 429 || *status >= 500,
+            Failure::NoAnswer(FetchError::TooLarge(_)) => false,
+            Failure::NoAnswer(_) => true,
+        }
+    }
+}
+
+fn judge(answer: Result<Fetched, FetchError>) -> Result<(), Failure> {
+    match answer?.status {
+        200..400 => Ok(()),
+        status => Err(Failure::Status(status)),
+    }
+}
+
+impl Teller {
+    /// Tells until nothing comes any more.
+    pub(super) fn run(self) {
+        let Target { queues, number, .. } = &self.target;
+        while let Some(event) = queues.take(*number) {
+            let mut delivered = true;
+            for _ in 0..self.target.times(event) {
+                delivered = self.tell(event);
+                let result = if delivered { NotifyResult::Delivered } else { NotifyResult::Failed };
+                self.metrics.counter(event, result).inc();
+            }
+            queues.finish(*number, delivered);
+        }
+    }
+
+    /// Tells of one event, again and again if need be; answers whether the target has taken it.
+    fn tell(&self, event: NotificationEvent) -> bool {
+        let Target { address, authorization, queues, number, .. } = &self.target;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (timeout, bytes_max) = (self.timing.timeout, NOTIFY_ANSWER_BYTES_MAX);
+            let answer = self.client.get(&address.url, authorization.as_ref(), timeout, bytes_max);
+            let Err(failure) = judge(answer) else {
+                self.succeeded(event, tries);
+                return true;
+            };
+            queues.fails(*number);
+            self.failed(event, tries, &failure);
+            let again = failure.may_pass() && tries < self.timing.tries;
+            if !again || !self.pauses(event, tries) {
+                return false;
+            }
+        }
+    }
+
+    /// Waits until the next try; answers whether there is one. A heartbeat has none when anything
+    /// else waits.
+    fn pauses(&self, event: NotificationEvent, tries: u32) -> bool {
+        let pause = self.timing.pause(tries, fastrand::f64());
+        if event == NotificationEvent::Heartbeat {
+            return !self.target.queues.await_another(self.target.number, pause);
+        }
+        std::thread::sleep(pause);
+        true
+    }
+
+    fn succeeded(&self, event: NotificationEvent, tries: u32) {
+        if event != NotificationEvent::Heartbeat {
+            info!(self.log, "{} is told of {}", self.target.label(), event.word();
+                "event" => "notified", "target" => self.target.label(),
+                "notification" => event.word(), "try" => tries);
+        }
+    }
+
+    fn failed(&self, event: NotificationEvent, tries: u32, failure: &Failure) {
+        // Whatever a library's error quotes.
+        let why = mask_passwords(&failure.to_string());
+        warn!(self.log, "{} {why}: {}, try {tries} of {}", self.target.label(), event.word(),
+            self.timing.tries;
+            "event" => "error", "error" => "notify", "target" => self.target.label(),
+            "notification" => event.word(), "try" => tries);
+    }
+}
