@@ -6,7 +6,8 @@
 //! both call [`load`], print every [`Problem`] and go on only with a [`Config`].
 //!
 //! The way of the text: `tree` (JSON whose nodes know their line) → `section` (one object's keys,
-//! with types) → `file` (a mirror of the whole file) → `check` (what belongs together) → [`Config`].
+//! with types) → `file` (a mirror of the whole file) → `check` (what belongs together) →
+//! [`Config`].
 
 mod address;
 mod check;
