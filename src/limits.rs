@@ -132,12 +132,17 @@ const _: () = assert!(STATIC_TIMEOUT_MAX.as_millis() < ANSWER_TIMEOUT.as_millis(
 pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
 /// Requests on one connection.
 pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
+/// Answers that wait to be taken by a worker, which looks for them once a turn.
+pub const ANSWERS_MAX: usize = 1024;
 /// Questions about the node that wait to be answered.
 pub const DESK_JOBS_MAX: usize = 1024;
 /// A file that viewers get before a stream.
 pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Lines of the access log that wait to be written; more are dropped and counted.
 pub const ACCESS_LINES_MAX: usize = 16_384;
+/// Lines of the access log about refused requests, in a second; more are one line together, so that
+/// nobody fills a disk by asking in vain.
+pub const REFUSED_LINES_PER_SECOND_MAX: u32 = 100;
 /// Time for a client that has its answer to hang up.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes a client may send after its request head before it is cut.

@@ -9,13 +9,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::IntCounter;
 use serde::Serialize;
 
 use super::{LogHandle, Output, now};
-use crate::limits::ACCESS_LINES_MAX;
+use crate::limits::{ACCESS_LINES_MAX, REFUSED_LINES_PER_SECOND_MAX};
 
 /// One who asked for a stream, at the end.
 #[derive(Debug)]
@@ -91,12 +91,52 @@ impl AccessLog {
 }
 
 fn run(entries: &Receiver<Entry>, output: &Output) {
-    for entry in entries {
-        match line(&entry) {
-            Ok(line) => output.write(&line),
-            Err(_unencodable) => output.dropped.inc(),
+    let mut refusals = Refusals::new(Instant::now());
+    while let Ok(entry) = entries.recv() {
+        let (shown, before) = refusals.judge(&entry, Instant::now());
+        let before = before.map(|many| Ok(summary(many)));
+        for line in before.into_iter().chain(shown.then(|| line(&entry))) {
+            match line {
+                Ok(line) => output.write(&line),
+                Err(_unencodable) => output.dropped.inc(),
+            }
         }
     }
+}
+
+/// Which refusals have a line of their own: the first of each second.
+#[derive(Debug)]
+struct Refusals {
+    second: Instant,
+    many: u32,
+}
+
+impl Refusals {
+    fn new(now: Instant) -> Refusals {
+        Refusals { second: now, many: 0 }
+    }
+
+    /// Whether an entry has a line, and how many had none in the second that is over.
+    fn judge(&mut self, entry: &Entry, now: Instant) -> (bool, Option<u32>) {
+        let mut without = None;
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            let many = self.many.saturating_sub(REFUSED_LINES_PER_SECOND_MAX);
+            without = (many > 0).then_some(many);
+            *self = Refusals::new(now);
+        }
+        if entry.status != 200 {
+            self.many = self.many.saturating_add(1);
+        }
+        (entry.status == 200 || self.many <= REFUSED_LINES_PER_SECOND_MAX, without)
+    }
+}
+
+fn summary(many: u32) -> Vec<u8> {
+    let line = serde_json::json!({
+        "time": now(), "level": "warning", "module": "access", "event": "refused_more",
+        "message": format!("{many} more requests were refused in one second"), "requests": many,
+    });
+    format!("{line}\n").into_bytes()
 }
 
 fn line(entry: &Entry) -> serde_json::Result<Vec<u8>> {
@@ -178,5 +218,25 @@ mod tests {
         let line: Value = serde_json::from_slice(&line(&entry(404)).unwrap()).unwrap();
         assert_eq!((&line["event"], &line["status"]), (&"refused".into(), &404.into()));
         assert_eq!(line["message"], "192.0.2.7 was refused /a \"b\".ts with 404: left");
+    }
+
+    #[test]
+    fn refusals_beyond_the_limit_are_one_line_together() {
+        let start = Instant::now();
+        let mut refusals = Refusals::new(start);
+        let limit = usize::try_from(REFUSED_LINES_PER_SECOND_MAX).unwrap();
+        let refused = entry(404);
+        let shown = (0..limit + 50).filter(|_| refusals.judge(&refused, start).0).count();
+        assert_eq!(shown, limit);
+        assert_eq!(
+            refusals.judge(&entry(200), start),
+            (true, None),
+            "a viewer always has its line"
+        );
+        let later = start + Duration::from_secs(1);
+        assert_eq!(refusals.judge(&refused, later), (true, Some(50)));
+        assert_eq!(refusals.judge(&refused, later + Duration::from_secs(1)), (true, None));
+        let line: Value = serde_json::from_slice(&summary(50)).unwrap();
+        assert_eq!((&line["event"], &line["requests"]), (&"refused_more".into(), &50.into()));
     }
 }

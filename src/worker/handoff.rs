@@ -8,6 +8,7 @@ use mio::{Registry, Waker};
 
 use super::token::Token;
 use crate::http::response::Response;
+use crate::limits::ANSWERS_MAX;
 use crate::stream::ViewerKey;
 use crate::upstream::{DialError, Dialed};
 
@@ -40,10 +41,10 @@ pub struct Sender {
 }
 
 /// Makes the queue of a worker with so many streams. There is at most one attempt a stream, and one
-/// order to stop: so much room there is at least. Who finds the queue full of answers waits for the
-/// worker, and is never one itself.
+/// order to stop; the rest of the room is for answers. Who finds the queue full of these waits for
+/// the worker, and is never one itself.
 pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Receiver<Command>)> {
-    let (queue, commands) = sync_channel(streams + 1);
+    let (queue, commands) = sync_channel(streams + 1 + ANSWERS_MAX);
     let waker = Arc::new(Waker::new(registry, Token::Commands.into())?);
     Ok((Sender { queue, waker }, commands))
 }
