@@ -6,10 +6,12 @@
 //! Driven by its worker: events mark, `turn` works, `on_deadline` is called when time has come.
 
 pub mod admission;
+pub mod bytes;
 pub mod datagrams;
 pub mod failover;
 pub mod fan_out;
 pub mod fill;
+pub mod intake;
 pub mod join;
 pub mod trunk;
 
@@ -30,6 +32,7 @@ use crate::upstream::Loss;
 use crate::viewer::{Departure, State, Viewer};
 use admission::Admission;
 use failover::Failover;
+use intake::Filled;
 use join::Member;
 use trunk::Trunk;
 
@@ -160,9 +163,9 @@ impl Stream {
         let mut ended = false;
         if std::mem::take(&mut self.readable) {
             match self.failover.fill(&mut self.ring, now) {
-                fill::Filled::Drained => {}
-                fill::Filled::More => (self.readable, again) = (true, true),
-                fill::Filled::Ended => ended = true,
+                Filled::Drained => {}
+                Filled::More => (self.readable, again) = (true, true),
+                Filled::Ended => ended = true,
             }
         }
         ended |= self.failover.give_up_silent(&mut self.ring, now);

@@ -216,18 +216,6 @@ pub struct UpstreamCounts {
     pub rtp_restarts: u64,
 }
 
-impl UpstreamCounts {
-    /// Adds what was counted of packets elsewhere.
-    pub fn add_packets(&mut self, other: &UpstreamCounts) {
-        self.packets += other.packets;
-        self.bytes += other.bytes;
-        self.sync_losses += other.sync_losses;
-        self.discarded += other.discarded;
-        self.continuity += other.continuity;
-        self.transport += other.transport;
-    }
-}
-
 impl UpstreamMetrics {
     /// Shows whether the upstream is connected.
     pub fn connected(&self, yes: bool) {

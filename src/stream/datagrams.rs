@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use restreamer_sys::datagram::receive;
 
+use super::intake::{Filled, Intake, Reader};
 use crate::clock::earlier;
-use crate::limits::{DATAGRAMS_PER_CALL, PACKET_BYTES};
+use crate::limits::{DATAGRAMS_PER_CALL, FILL_BYTES_PER_TURN_MAX, PACKET_BYTES};
 use crate::metrics::UpstreamCounts;
 use crate::upstream::Loss;
 use crate::upstream::datagram::{Datagram, Membership, Payload};
@@ -27,15 +28,6 @@ pub struct Datagrams {
     rejoined: bool,
 }
 
-/// How a call came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// So many bytes, a packet's at least for each; there may be more.
-    Bytes(usize),
-    /// There is nothing more now.
-    Nothing,
-}
-
 impl Datagrams {
     /// A socket that nothing was read from.
     pub fn new(of: Datagram, now: Instant) -> Datagrams {
@@ -43,35 +35,26 @@ impl Datagrams {
         Datagrams { of, places, reorder: Reorder::new(), overflow: 0, joined: now, rejoined: false }
     }
 
-    /// When to read again though nothing has come since `last_data`: a datagram is missing for too
-    /// long, or the group is to be joined again.
-    pub fn deadline(&self, last_data: Instant) -> Option<Instant> {
-        earlier(self.reorder.deadline(), self.rejoin_at(last_data))
-    }
-
     fn rejoin_at(&self, last_data: Instant) -> Option<Instant> {
         let after = self.of.rejoin.filter(|_| self.of.membership.is_some())?;
         Some(last_data.max(self.joined) + after)
     }
 
-    /// The group to join again, if that is due, and whether for the first time in this silence.
-    pub fn rejoin_due(&mut self, last_data: Instant, now: Instant) -> Option<(Membership, bool)> {
-        let due = self.rejoin_at(last_data)? <= now;
-        let (_, membership) = self.rejoin().filter(|_| due)?;
-        self.joined = now;
-        Some((membership, !std::mem::replace(&mut self.rejoined, true)))
+    fn rejoin(&self) -> Option<(Duration, Membership)> {
+        self.of.rejoin.zip(self.of.membership.clone())
     }
 
-    /// Reads datagrams with one call, and gives what they carry to `out`.
-    pub fn read(
+    /// Reads datagrams with one call; answers how many bytes they had, a packet's at least for
+    /// each, or 0 when there is nothing more now.
+    fn read(
         &mut self,
         socket: BorrowedFd<'_>,
         now: Instant,
-        counts: &mut UpstreamCounts,
-        mut out: impl FnMut(&[u8]),
-    ) -> Result<Received, Loss> {
+        intake: &mut Intake<'_>,
+    ) -> Result<usize, Loss> {
         let longest = self.of.longest;
         let batch = receive(socket, &mut self.places, longest).map_err(Loss::Broken)?;
+        let counts = &mut *intake.counts;
         counts.datagrams += batch.count as u64;
         counts.datagrams_cut += batch.truncated as u64;
         if let Some(overflow) = batch.overflow {
@@ -86,32 +69,56 @@ impl Datagrams {
             }
             bytes += length.max(PACKET_BYTES);
             self.rejoined = false;
-            take(&self.of, &mut self.reorder, &place[..length], now, counts, &mut out);
+            take(&self.of, &mut self.reorder, &place[..length], now, intake);
         }
-        if batch.count == 0 { Ok(Received::Nothing) } else { Ok(Received::Bytes(bytes)) }
+        Ok(bytes)
     }
+}
 
-    /// Gives up what has been missing for too long.
-    pub fn give_up_missing(
+impl Reader for Datagrams {
+    fn fill(
         &mut self,
+        socket: BorrowedFd<'_>,
         now: Instant,
-        counts: &mut UpstreamCounts,
-        out: impl FnMut(&[u8]),
-    ) {
+        intake: &mut Intake<'_>,
+    ) -> Result<Filled, Loss> {
+        let mut budget = FILL_BYTES_PER_TURN_MAX;
+        let filled = loop {
+            match self.read(socket, now, intake) {
+                Ok(0) => break Ok(Filled::Drained),
+                Ok(bytes) => {
+                    intake.came = true;
+                    budget = budget.saturating_sub(bytes);
+                }
+                Err(loss) => break Err(loss),
+            }
+            if budget == 0 {
+                break Ok(Filled::More);
+            }
+        };
         let mut seen = RtpCounts::default();
-        self.reorder.on_deadline(now, &mut seen, out);
-        add(&seen, counts);
+        self.reorder.on_deadline(now, &mut seen, |bytes| intake.copy(bytes));
+        add(&seen, intake.counts);
+        filled
     }
 
-    /// The end: what waits for missing ones goes out.
-    pub fn flush(&mut self, counts: &mut UpstreamCounts, out: impl FnMut(&[u8])) {
-        let mut seen = RtpCounts::default();
-        self.reorder.flush(&mut seen, out);
-        add(&seen, counts);
+    /// A datagram is missing for too long, or the group is to be joined again.
+    fn deadline(&self, last_data: Instant) -> Option<Instant> {
+        earlier(self.reorder.deadline(), self.rejoin_at(last_data))
     }
 
-    fn rejoin(&self) -> Option<(Duration, Membership)> {
-        self.of.rejoin.zip(self.of.membership.clone())
+    fn rejoin_due(&mut self, last_data: Instant, now: Instant) -> Option<(Membership, bool)> {
+        let due = self.rejoin_at(last_data)? <= now;
+        let (_, membership) = self.rejoin().filter(|_| due)?;
+        self.joined = now;
+        Some((membership, !std::mem::replace(&mut self.rejoined, true)))
+    }
+
+    /// What waits for missing ones goes out.
+    fn finish(&mut self, intake: &mut Intake<'_>) {
+        let mut seen = RtpCounts::default();
+        self.reorder.flush(&mut seen, |bytes| intake.copy(bytes));
+        add(&seen, intake.counts);
     }
 }
 
@@ -120,13 +127,12 @@ fn take(
     reorder: &mut Reorder,
     datagram: &[u8],
     now: Instant,
-    counts: &mut UpstreamCounts,
-    out: &mut impl FnMut(&[u8]),
+    intake: &mut Intake<'_>,
 ) {
     let mut odd = 0;
     let mut measured = |payload: &[u8]| {
         odd += u64::from(!payload.len().is_multiple_of(PACKET_BYTES));
-        out(payload);
+        intake.copy(payload);
     };
     match of.payload {
         Payload::Packets => measured(datagram),
@@ -134,12 +140,12 @@ fn take(
             Some(datagram) => {
                 let mut seen = RtpCounts::default();
                 reorder.take(datagram, now, &mut seen, measured);
-                add(&seen, counts);
+                add(&seen, intake.counts);
             }
-            None => counts.datagrams_malformed += 1,
+            None => intake.counts.datagrams_malformed += 1,
         },
     }
-    counts.datagrams_odd += odd;
+    intake.counts.datagrams_odd += odd;
 }
 
 fn add(seen: &RtpCounts, counts: &mut UpstreamCounts) {

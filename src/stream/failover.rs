@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use slog::{Logger, info, o, warn};
 
-use super::fill::{Fill, Filled, Rejoin};
+use super::fill::{Fill, Rejoin};
+use super::intake::Filled;
 use crate::clock::earlier;
 use crate::config::{Reception, Remote, RemoteKind};
 use crate::limits::{DATAGRAM_OVERHEAD_BYTES, DIAL_STACK_BYTES};
