@@ -6,10 +6,11 @@
 //! which takes its trust and its proxies from here. Everything that asks somebody blocks, and is
 //! driven by threads of its own.
 
+pub mod address;
 pub mod fetch;
 pub mod proxy;
 pub mod trust;
 
 pub use fetch::{Client, FetchError, Fetched};
-pub use proxy::Proxies;
+pub use proxy::{Proxies, Proxy, ProxyError};
 pub use trust::{Trust, TrustError};

@@ -1,11 +1,17 @@
 //! Whole bodies over HTTP and HTTPS. Blocks.
+//!
+//! Owns the exchange from the name's resolution to the body's last byte, redirects included. Each
+//! request has a connection of its own: one that was kept could have been closed meanwhile. A proxy
+//! is always asked for a tunnel (`CONNECT`), to `http` addresses as well.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use ureq::http::Response;
 use url::Url;
 
+use super::address::basic_authorization;
 use super::{Proxies, Trust};
 use crate::config::Secret;
 use crate::limits::REDIRECTS_MAX;
@@ -28,7 +34,7 @@ pub struct Fetched {
     pub body: Vec<u8>,
 }
 
-/// Why there is no answer. The text goes on from the address.
+/// Why there is no answer. The text goes on from the address, and has no password in it.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The time is over.
@@ -54,17 +60,19 @@ impl Client {
             .build();
         let agent = ureq::Agent::config_builder()
             .tls_config(tls)
-            .proxy(None)
             .http_status_as_error(false)
-            .max_redirects(u32::try_from(REDIRECTS_MAX).unwrap_or(u32::MAX))
+            // Proxy and credentials depend on where each of them leads: they are followed here.
+            .max_redirects(0)
+            .max_idle_connections(0)
             .user_agent(concat!("restreamer/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
         Client { agent, proxies }
     }
 
-    /// GET. `authorization` is the header's whole value. The time is that of the whole exchange,
-    /// the name's resolution included.
+    /// GET. `authorization` is the header's whole value; without it, user and password of the
+    /// address are sent. They go along with a redirect to the same origin only. The time is that of
+    /// the whole exchange, the name's resolution included.
     pub fn get(
         &self,
         url: &Url,
@@ -72,33 +80,82 @@ impl Client {
         timeout: Duration,
         body_bytes_max: usize,
     ) -> Result<Fetched, FetchError> {
+        let deadline = Instant::now() + timeout;
         let failed = |error| match error {
             ureq::Error::Timeout(_) => FetchError::TimedOut(timeout),
             ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge(body_bytes_max),
             error => FetchError::Failed(Box::new(error)),
         };
-        let _proxy = self.proxies.of(url);
-        let mut request = self.agent.get(url.as_str());
+        let mut at = url.clone();
+        let mut authorization = authorization.cloned().or_else(|| basic_authorization(url));
+        for _ in 0..=REDIRECTS_MAX {
+            let answer = self.ask(&at, authorization.as_ref(), deadline).map_err(failed)?;
+            let Some(to) = redirected(&at, &answer).map_err(failed)? else {
+                return read(answer, body_bytes_max).map_err(failed);
+            };
+            authorization = basic_authorization(&to)
+                .or_else(|| authorization.filter(|_| to.origin() == at.origin()));
+            at = to;
+        }
+        Err(failed(ureq::Error::TooManyRedirects))
+    }
+
+    /// One exchange, up to the body's beginning.
+    fn ask(
+        &self,
+        url: &Url,
+        authorization: Option<&Secret>,
+        deadline: Instant,
+    ) -> Result<Response<ureq::Body>, ureq::Error> {
+        let proxy = self.proxies.of(url).map(|proxy| ureq::Proxy::new(proxy.url().as_str()));
+        // What an error shows of an address has no password in it.
+        let mut bare = url.clone();
+        if bare.set_username("").and(bare.set_password(None)).is_err() {
+            return Err(ureq::Error::HostNotFound);
+        }
+        bare.set_fragment(None);
+        let mut request = self.agent.get(bare.as_str());
         if let Some(authorization) = authorization {
             request = request.header("Authorization", authorization.expose());
         }
-        let request = request.config().timeout_global(Some(timeout)).build();
-        let mut response = request.call().map_err(failed)?;
-        let mut body = Vec::new();
-        let limit = u64::try_from(body_bytes_max).unwrap_or(u64::MAX);
-        let mut reader = response.body_mut().with_config().limit(limit + 1).reader();
-        match reader.read_to_end(&mut body) {
-            Ok(length) if length > body_bytes_max => {
-                return Err(FetchError::TooLarge(body_bytes_max));
-            }
-            Ok(_) => {}
-            Err(error) => return Err(failed(ureq::Error::from(error))),
-        }
-        let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok());
-        Ok(Fetched {
-            status: response.status().as_u16(),
-            content_type: kind.map(str::to_owned),
-            body,
-        })
+        let left = deadline.saturating_duration_since(Instant::now());
+        request.config().proxy(proxy.transpose()?).timeout_global(Some(left)).build().call()
     }
 }
+
+/// Where an answer leads to, if it is a redirect.
+fn redirected(from: &Url, answer: &Response<ureq::Body>) -> Result<Option<Url>, ureq::Error> {
+    let location = match answer.status().as_u16() {
+        301 | 302 | 303 | 307 | 308 => answer.headers().get("location"),
+        _ => None,
+    };
+    let Some(location) = location else { return Ok(None) };
+    let to = location.to_str().ok().and_then(|location| from.join(location).ok());
+    let to = to.filter(|to| ["http", "https"].contains(&to.scheme()));
+    to.map(Some).ok_or(ureq::Error::RedirectFailed)
+}
+
+fn read(mut response: Response<ureq::Body>, body_bytes_max: usize) -> Result<Fetched, ureq::Error> {
+    let limit = u64::try_from(body_bytes_max).unwrap_or(u64::MAX);
+    let length = response.body().content_length();
+    let framed = length.is_some() || response.headers().contains_key("transfer-encoding");
+    if length.is_some_and(|length| length > limit) {
+        return Err(ureq::Error::BodyExceedsLimit(limit));
+    }
+    let mut body = Vec::new();
+    // One more than it may have, since at the limit the reader does not look for the end.
+    let mut reader = response.body_mut().with_config().limit(limit.saturating_add(1)).reader();
+    match reader.read_to_end(&mut body) {
+        Ok(length) if length > body_bytes_max => return Err(ureq::Error::BodyExceedsLimit(limit)),
+        Ok(_) => {}
+        // Many servers end a TLS connection without saying so, and a body that lasts as long as its
+        // connection ends with it.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !framed => {}
+        Err(error) => return Err(ureq::Error::from(error)),
+    }
+    let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    Ok(Fetched { status: response.status().as_u16(), content_type: kind.map(str::to_owned), body })
+}
+
+#[cfg(test)]
+mod tests;
