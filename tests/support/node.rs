@@ -37,6 +37,11 @@ impl Node {
 
     /// A node with this configuration; addresses and `reconnect` are filled in.
     pub fn with(config: &Value) -> Node {
+        Node::with_env(config, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn with_env(config: &Value, variables: &[(&str, &str)]) -> Node {
         let mut all = json!({ "listen": "127.0.0.1:0", "side": "127.0.0.1:0", "reconnect": 1 });
         for (key, value) in config.as_object().unwrap() {
             all[key] = value.clone();
@@ -44,12 +49,15 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("restreamer.json");
         std::fs::write(&file, all.to_string()).unwrap();
-        Node::start(&[file.to_str().unwrap()], dir)
+        Node::await_addresses(Node::spawn_in(variables, &[file.to_str().unwrap()], dir))
     }
 
     /// A node started with these arguments, that logs to standard output and serves both ports.
     pub fn start(arguments: &[&str], dir: tempfile::TempDir) -> Node {
-        let mut node = Node::spawn(arguments, dir);
+        Node::await_addresses(Node::spawn(arguments, dir))
+    }
+
+    fn await_addresses(mut node: Node) -> Node {
         let mut early = Vec::new();
         let mut told = |key: &str| {
             let entry = node.await_log(|entry| {
@@ -68,7 +76,17 @@ impl Node {
     /// A node started with these arguments, whatever it logs and serves: its addresses are not
     /// known yet.
     pub fn spawn(arguments: &[&str], dir: tempfile::TempDir) -> Node {
-        let mut child = Command::new(PROGRAM)
+        Node::spawn_in(&[], arguments, dir)
+    }
+
+    fn spawn_in(variables: &[(&str, &str)], arguments: &[&str], dir: tempfile::TempDir) -> Node {
+        let mut command = Command::new(PROGRAM);
+        // Those of whoever runs the tests are no business of theirs.
+        for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+            command.env_remove(name).env_remove(name.to_lowercase());
+        }
+        let mut child = command
+            .envs(variables.iter().copied())
             .args(arguments)
             .current_dir(dir.path())
             .stdin(Stdio::null())

@@ -109,7 +109,7 @@ fn not_yet<T>(accepted: std::io::Result<T>) -> Option<T> {
 }
 
 /// Reads the head of the program's request.
-pub fn read_head(peer: &mut TcpStream) -> String {
+pub fn read_head(peer: &mut impl Read) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
