@@ -17,7 +17,7 @@ use restreamer_sys::signal::{Signal, Signals};
 use slog::{Logger, crit, info, o, warn};
 
 use crate::config::Config;
-use crate::egress::{Client, Proxies, Trust, TrustError};
+use crate::egress::{Client, Egress, Proxies, Trust, TrustError};
 use crate::limits::{
     DATAGRAM_BUFFER_BYTES_MIN, DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, NOTIFY_CROSSINGS_MAX, PACKET_BYTES,
 };
@@ -105,18 +105,14 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     let log = root.new(o!("module" => "main"));
     let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
     report_panics(log.clone(), log_handle.clone());
-    for variable in ["HTTP_PROXY", "http_proxy"] {
-        if std::env::var_os(variable).is_some_and(|proxy| !proxy.is_empty()) {
-            warn!(log, "{variable} is set, and not heeded by this version"; "event" => "config");
-        }
-    }
+    let egress = egress(config, &log)?;
     for warning in warnings {
         warn!(log, "{warning}"; "event" => "config");
     }
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
         "event" => "start", "open_files" => open_files, "streams" => config.streams.len());
     let now = Instant::now();
-    let client = Client::new(&Trust::load(config.ca_file.as_deref())?, Proxies::default());
+    let client = Client::new(&egress.trust, egress.proxies.clone());
     let crossings = notifications(config, &client, &metrics, &root)?;
     let admission = Arc::new(Admission::new(resources::limits(config), crossings));
     let making = resources::Making {
@@ -130,7 +126,7 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     let (streams, shown) = resources::streams(&making)?;
     let statics = resources::statics(config, &client, &making);
     let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
-    let dialer = Dialer::new(config.timeout, buffer_bytes);
+    let dialer = Dialer::new(config.timeout, buffer_bytes, egress);
     let node = Arc::new(Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), now));
     let desk = Desk::start(Arc::clone(&node)).map_err(kernel("a thread cannot be started"))?;
     let parts = worker::Parts {
@@ -191,6 +187,19 @@ impl Running {
         self.log_handle.flush(LOG_FLUSH_TIMEOUT);
         Ok(())
     }
+}
+
+/// Whom to trust and which proxies to use; what of the environment is not heeded is logged.
+fn egress(config: &Config, log: &Logger) -> Result<Egress, BootError> {
+    let trust = Trust::load(config.ca_file.as_deref())?;
+    let (proxies, errors) = Proxies::from_env();
+    for error in errors {
+        warn!(log, "{error}"; "event" => "config");
+    }
+    for (scheme, proxy) in proxies.in_use() {
+        info!(log, "{scheme} addresses are reached by the proxy {proxy}"; "event" => "config");
+    }
+    Ok(Egress { trust, proxies })
 }
 
 fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {

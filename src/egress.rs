@@ -14,3 +14,12 @@ pub mod trust;
 pub use fetch::{Client, FetchError, Fetched};
 pub use proxy::{Proxies, Proxy, ProxyError};
 pub use trust::{Trust, TrustError};
+
+/// What everybody needs who reaches out.
+#[derive(Clone, Debug)]
+pub struct Egress {
+    /// Whom to trust.
+    pub trust: Trust,
+    /// Which proxies to use.
+    pub proxies: Proxies,
+}

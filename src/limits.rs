@@ -84,7 +84,7 @@ pub const FILL_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
 pub const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
 /// What two turns' data can raise a lag limit to.
 pub const LAG_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Room asked for in the pipe between a command, file or FIFO and a worker.
+/// Room asked for in the pipe between a command, file, FIFO or TLS connection and a worker.
 pub const UPSTREAM_PIPE_BYTES: usize = 1024 * 1024;
 /// Events taken from the kernel at once.
 pub const EVENTS_MAX: usize = 1024;
@@ -193,7 +193,10 @@ pub const COMMAND_LINES_PER_SECOND_MAX: u32 = 20;
 pub const COMMAND_LAST_READS_MAX: usize = 16;
 /// Time for a command to end when asked, before it is killed.
 pub const COMMAND_END_TIMEOUT: Duration = Duration::from_millis(800);
-/// Stack of a thread that dials, plays a file or minds a command.
+/// Bytes read of a TLS connection at once, and passed on at once; a record has 16 KiB at most.
+pub const TLS_READ_BYTES: usize = 32 * 1024;
+/// Stack of a thread that dials, decrypts, plays a file or minds a command. A TLS handshake takes
+/// less than 96 KiB of it, without optimization.
 pub const DIAL_STACK_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(COMMAND_END_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());

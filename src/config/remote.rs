@@ -1,4 +1,4 @@
-//! Upstreams as the file writes them: URLs of the schemes this version can read from.
+//! Upstreams as the file writes them: URLs of the schemes there are.
 //!
 //! Owns the syntax of each scheme, and that a password is only ever given to who connects: it is
 //! neither in a label, nor in an error, nor in `Debug`. Never connects, opens or runs anything.
@@ -29,9 +29,6 @@ const ARGUMENT: &AsciiSet = &CONTROLS.add(b' ').add(b'+').add(b'%').add(b'#');
 const UDP_FORM: &str = "udp://host:port or udp://source@group:port";
 const RTP_FORM: &str = "rtp://host:port or rtp://source@group:port";
 
-/// Schemes the original has and this version cannot read from yet.
-const NOT_SUPPORTED: [&str; 1] = ["https"];
-
 /// One upstream of a stream. `Debug` shows its label.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Remote {
@@ -42,8 +39,8 @@ pub struct Remote {
 /// Where the bytes of an upstream come from. `Debug` masks passwords.
 #[derive(Clone, PartialEq, Eq)]
 pub enum RemoteKind {
-    /// A GET over plain HTTP. The scheme is `http`, there is a host, no fragment, and user and
-    /// password, if any, are inside, percent-encoded.
+    /// A GET. The scheme is `http` or `https`, there is a host, no fragment, and user and password,
+    /// if any, are inside, percent-encoded.
     Http(Url),
     /// Raw TCP.
     Tcp(HostPort),
@@ -92,7 +89,8 @@ impl Remote {
         let scheme_lower = scheme.to_ascii_lowercase();
         let plain = |kind| Self { kind, label: text.to_owned() };
         match scheme_lower.as_str() {
-            "http" => http(text, rest),
+            "http" => http("http", "http://host/path", text, rest),
+            "https" => http("https", "https://host/path", text, rest),
             "tcp" => Ok(plain(RemoteKind::Tcp(network::tcp(rest)?))),
             "udp" => Ok(plain(RemoteKind::Udp(network::datagrams("udp", UDP_FORM, rest)?))),
             "rtp" => Ok(plain(RemoteKind::Rtp(network::datagrams("rtp", RTP_FORM, rest)?))),
@@ -107,10 +105,7 @@ impl Remote {
             }
             "file" => Ok(plain(RemoteKind::File(path("file", "file:///path", rest)?))),
             "fork" => command(text, rest),
-            other => Err(match NOT_SUPPORTED.iter().find(|&&known| known == other) {
-                Some(scheme) => RemoteError::NotSupported(scheme),
-                None => RemoteError::UnknownScheme(excerpt(scheme)),
-            }),
+            _ => Err(RemoteError::UnknownScheme(excerpt(scheme))),
         }
     }
 
@@ -167,19 +162,16 @@ pub enum RemoteError {
     WhiteSpace,
     /// No scheme at all.
     #[error(
-        "is not a URL, expected http://, tcp://, udp://, rtp://, unix://, unixgram://, \
+        "is not a URL, expected http://, https://, tcp://, udp://, rtp://, unix://, unixgram://, \
         unixpacket://, file:// or fork://"
     )]
     NoScheme,
     /// A scheme nobody knows.
     #[error(
-        "unknown scheme `{0}`, expected http, tcp, udp, rtp, unix, unixgram, unixpacket, file or \
-        fork"
+        "unknown scheme `{0}`, expected http, https, tcp, udp, rtp, unix, unixgram, unixpacket, \
+        file or fork"
     )]
     UnknownScheme(String),
-    /// A scheme of the original that this version does not have.
-    #[error("{0} upstreams are not supported yet by this version")]
-    NotSupported(&'static str),
     /// What the URL standard says is wrong with it.
     #[error("is not a valid URL: {0}")]
     Url(#[from] url::ParseError),
@@ -258,10 +250,15 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     (begins && goes_on).then_some((scheme, rest))
 }
 
-fn http(text: &str, rest: &str) -> Result<Remote, RemoteError> {
+fn http(
+    scheme: &'static str,
+    form: &'static str,
+    text: &str,
+    rest: &str,
+) -> Result<Remote, RemoteError> {
     // `Url` would take any number of slashes; one form is enough, and is what the label shows.
     if !rest.starts_with("//") || rest.starts_with("///") {
-        return Err(RemoteError::Form { scheme: "http", form: "http://host/path" });
+        return Err(RemoteError::Form { scheme, form });
     }
     let mut url = Url::parse(text)?;
     url.set_fragment(None);

@@ -544,7 +544,7 @@ fn typical_mistakes_in_remotes() {
                 \"remotes\": [\"tcp://h:1\",\n\"sftp://h\"]",
             ),
             "line 4: resources[0].remotes[1]: unknown scheme `sftp`, \
-            expected http, tcp, udp, rtp, unix, unixgram, unixpacket, file or fork",
+            expected http, https, tcp, udp, rtp, unix, unixgram, unixpacket, file or fork",
         ),
         (
             &resource(r#""type": "stream", "serve": "/a", "remote": "udp://239.0.0.1""#),

@@ -8,8 +8,7 @@ use restreamer_sys::{Moved, file};
 use super::intake::{Filled, Intake, Reader};
 use crate::http::chunked;
 use crate::limits::FILL_BYTES_PER_TURN_MAX;
-use crate::upstream::command::Keeper;
-use crate::upstream::{Framing, Loss};
+use crate::upstream::{Framing, Keeper, Loss};
 
 /// A pipe or stream socket that is being read.
 #[derive(Debug)]
@@ -17,13 +16,19 @@ pub struct Bytes {
     framing: Framing,
     /// Came with the response head and was not read into the ring yet.
     early: Vec<u8>,
-    _keeper: Option<Keeper>,
+    keeper: Option<Keeper>,
 }
 
 impl Bytes {
     /// A body that begins with `early`.
     pub fn new(framing: Framing, early: Vec<u8>, keeper: Option<Keeper>) -> Bytes {
-        Bytes { framing, early, _keeper: keeper }
+        Bytes { framing, early, keeper }
+    }
+
+    /// What it means that the descriptor ends here.
+    fn at_end(&self) -> Loss {
+        let fault = self.keeper.as_ref().and_then(Keeper::fault);
+        fault.map_or_else(|| self.framing.at_end(), Loss::Broken)
     }
 }
 
@@ -44,7 +49,7 @@ impl Reader for Bytes {
                 match file::read(source, room).map_err(Loss::Broken)? {
                     Moved::Bytes(n) => n.get(),
                     Moved::Blocked => return Ok(Filled::Drained),
-                    Moved::Ended => return Err(self.framing.at_end()),
+                    Moved::Ended => return Err(self.at_end()),
                 }
             } else {
                 let n = self.early.len().min(room.len());

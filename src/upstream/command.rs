@@ -14,8 +14,8 @@ use restreamer_sys::process::{Running, prepare_output};
 use restreamer_sys::{Moved, file, wait};
 use slog::{Logger, error, info, warn};
 
-use super::Dialed;
 use super::error::DialError;
+use super::{Dialed, Keeper};
 use crate::config::mask_passwords;
 use crate::limits::{
     COMMAND_END_TIMEOUT, COMMAND_LAST_READS_MAX, COMMAND_LINE_BYTES_MAX,
@@ -24,7 +24,7 @@ use crate::limits::{
 
 /// Held by whoever uses the command's output: when it is dropped, the command is ended.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct Hold {
     _alive: PipeWriter,
 }
 
@@ -55,7 +55,7 @@ fn start(command: Command) -> std::io::Result<(Minder, Dialed)> {
         running.reap()?;
         return Err(error);
     }
-    let keeper = Some(Keeper { _alive: alive });
+    let keeper = Some(Keeper::Command(Hold { _alive: alive }));
     let dialed = Dialed { keeper, ..Dialed::raw(output) };
     Ok((Minder { running, errors, unwanted }, dialed))
 }
@@ -63,7 +63,7 @@ fn start(command: Command) -> std::io::Result<(Minder, Dialed)> {
 struct Minder {
     running: Running,
     errors: ChildStderr,
-    /// Ends when the keeper is dropped.
+    /// Ends when the hold is dropped.
     unwanted: PipeReader,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A stream has at most one attempt at a time, so that there are never more of these threads than
 //! streams; a name server or a peer that hangs delays its own stream alone. The thread of a command
-//! stays with it, the thread of a regular file plays it.
+//! stays with it, that of a regular file plays it, that of an HTTPS upstream decrypts it; each ends
+//! soon after its upstream was let go.
 
 use std::io::PipeWriter;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -13,8 +14,9 @@ use slog::{Logger, error};
 use super::datagram::{self, Payload};
 use super::error::DialError;
 use super::player::{self, Source, SystemClock};
-use super::{Dialed, command, file, http, tcp};
+use super::{Dialed, command, connection, file, http, tcp};
 use crate::config::{Reception, Remote, RemoteKind};
+use crate::egress::Egress;
 use crate::limits::DIAL_STACK_BYTES;
 
 /// Starts attempts and knows the commands that are running.
@@ -23,6 +25,7 @@ pub struct Dialer {
     timeout: Option<Duration>,
     /// Receive buffer of datagram sockets.
     buffer_bytes: usize,
+    egress: Egress,
     minded: Arc<Minded>,
 }
 
@@ -34,10 +37,10 @@ struct Minded {
 }
 
 impl Dialer {
-    /// `timeout` bounds each attempt: connect, redirects and response head together.
-    /// `buffer_bytes` is the receive buffer of datagram sockets.
-    pub fn new(timeout: Option<Duration>, buffer_bytes: usize) -> Dialer {
-        Dialer { timeout, buffer_bytes, minded: Arc::default() }
+    /// `timeout` bounds each attempt: connect, TLS, redirects and response head together.
+    /// `buffer_bytes` is the receive buffer of datagram sockets, `egress` is for HTTP and HTTPS.
+    pub fn new(timeout: Option<Duration>, buffer_bytes: usize, egress: Egress) -> Dialer {
+        Dialer { timeout, buffer_bytes, egress, minded: Arc::default() }
     }
 
     /// Starts an attempt. `deliver` gets its result, on the attempt's thread; if there can be none,
@@ -83,7 +86,14 @@ impl Dialer {
     ) {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         match remote.kind() {
-            RemoteKind::Http(url) => deliver(http::dial(url, deadline)),
+            RemoteKind::Http(url) => match http::dial(url, &self.egress, deadline) {
+                Ok(connection::Opened::Ready(dialed)) => deliver(Ok(dialed)),
+                Ok(connection::Opened::ToDecrypt(dialed, work)) => {
+                    deliver(Ok(dialed));
+                    work.run();
+                }
+                Err(error) => deliver(Err(error)),
+            },
             RemoteKind::Tcp(at) => deliver(connect_tcp(&at.host, at.port, deadline)),
             RemoteKind::Udp(of) => {
                 deliver(datagram::udp(of, Payload::Packets, reception, self.buffer_bytes));
@@ -106,7 +116,7 @@ impl Dialer {
                 }
                 Err(error) => deliver(Err(error)),
             },
-            RemoteKind::Sample => match file::playing() {
+            RemoteKind::Sample => match Dialed::piped() {
                 Ok((dialed, sink)) => {
                     deliver(Ok(dialed));
                     play(Source::Sample, sink, log);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::tls::TlsError;
 use crate::http::chunked::ChunkedError;
 use crate::limits::{REDIRECTS_MAX, UPSTREAM_HEAD_BYTES_MAX};
 
@@ -24,6 +25,20 @@ pub enum DialError {
     /// `timeout` is over.
     #[error("gave no answer within the timeout")]
     TimedOut,
+    /// No TLS.
+    #[error("cannot be reached by TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// The proxy that leads to it does not.
+    #[error("cannot be reached by way of {proxy}: the proxy {error}")]
+    Proxy {
+        /// The proxy's address, its password masked.
+        proxy: String,
+        /// What it did.
+        error: Box<DialError>,
+    },
+    /// A proxy that speaks where only the server may.
+    #[error("sent something of its own where the server's TLS begins")]
+    NotATunnel,
     /// The connection broke or ended before the response head was whole.
     #[error("broke off before its response head was whole: {0}")]
     Head(io::Error),
@@ -85,14 +100,32 @@ impl DialError {
         }
     }
 
+    /// What an error before the end of the response head means.
+    pub fn of_exchange(error: io::Error) -> DialError {
+        match error.kind() {
+            io::ErrorKind::TimedOut => DialError::TimedOut,
+            io::ErrorKind::UnexpectedEof => DialError::Head(error.kind().into()),
+            _ => match error.downcast::<rustls::Error>() {
+                Ok(error) => DialError::Tls(error.into()),
+                Err(error) => DialError::Head(error),
+            },
+        }
+    }
+
     /// One word for the metric's label and the log's `error` key.
     pub fn kind(&self) -> &'static str {
         match self {
             DialError::Resolve { .. } => "resolve",
             DialError::Connect(_) => "connect",
             DialError::TimedOut => "timeout",
+            DialError::Tls(_) => "tls",
+            // Whoever it waits for: what takes too long is one thing, to whom counts.
+            DialError::Proxy { error, .. } if matches!(**error, DialError::TimedOut) => "timeout",
+            DialError::Proxy { .. } => "proxy",
             DialError::Head(_) | DialError::HeadTooLong => "head",
-            DialError::NotHttp(_) | DialError::TransferCoding(_) => "protocol",
+            DialError::NotHttp(_) | DialError::TransferCoding(_) | DialError::NotATunnel => {
+                "protocol"
+            }
             DialError::Status(_) => "status",
             DialError::TooManyRedirects | DialError::BadRedirect | DialError::RedirectScheme(_) => {
                 "redirect"

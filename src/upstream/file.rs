@@ -1,7 +1,7 @@
 //! Files, devices, FIFOs and sockets in the file system. Blocks.
 
 use std::fs::{self, File};
-use std::io::{self, PipeWriter};
+use std::io::PipeWriter;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -35,19 +35,11 @@ pub fn open(path: &Path) -> Result<Opened, DialError> {
         Ok(Opened::Ready(Dialed::raw(source)))
     } else if kind.is_file() {
         let source = File::open(path).map_err(DialError::Open)?;
-        let (dialed, sink) = playing().map_err(DialError::Open)?;
+        let (dialed, sink) = Dialed::piped().map_err(DialError::Open)?;
         Ok(Opened::ToPlay(dialed, source, sink))
     } else {
         Err(DialError::NotAFile(path.to_owned()))
     }
-}
-
-/// A pipe for a player: what the worker reads, and where the player writes (and waits).
-pub fn playing() -> io::Result<(Dialed, PipeWriter)> {
-    let (reader, writer) = io::pipe()?;
-    file::set_nonblocking(reader.as_fd())?;
-    pipe::grow(reader.as_fd(), UPSTREAM_PIPE_BYTES)?;
-    Ok((Dialed::raw(reader), writer))
 }
 
 /// Connects to a stream socket.

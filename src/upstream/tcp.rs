@@ -1,6 +1,6 @@
-//! Connecting to TCP upstreams.
+//! Connecting to TCP upstreams, and speaking to them before a deadline.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -48,6 +48,59 @@ pub fn connect(host: &str, port: u16, deadline: Option<Instant>) -> Result<TcpSt
     Err(last)
 }
 
+/// A socket whose every call ends by a deadline, with [`io::ErrorKind::TimedOut`].
+#[derive(Debug)]
+pub struct Timed {
+    socket: TcpStream,
+    deadline: Option<Instant>,
+}
+
+impl Timed {
+    /// A blocking socket; `None` waits for ever.
+    pub fn new(socket: TcpStream, deadline: Option<Instant>) -> Timed {
+        Timed { socket, deadline }
+    }
+
+    /// The socket, which waits for ever again.
+    pub fn into_inner(self) -> io::Result<TcpStream> {
+        self.socket.set_read_timeout(None)?;
+        self.socket.set_write_timeout(None)?;
+        Ok(self.socket)
+    }
+
+    fn patience(&self) -> io::Result<Option<Duration>> {
+        match remaining(self.deadline, Instant::now()) {
+            Some(Duration::ZERO) => Err(io::ErrorKind::TimedOut.into()),
+            left => Ok(left),
+        }
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(self.patience()?)?;
+        self.socket.read(buffer).map_err(late)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.patience()?)?;
+        self.socket.write(bytes).map_err(late)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn late(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+        _ => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
@@ -71,5 +124,15 @@ mod tests {
         assert_eq!(connect("no such name", 1, soon).unwrap_err().kind(), "resolve");
         let past = Some(Instant::now());
         assert_eq!(connect("127.0.0.1", free, past).unwrap_err().kind(), "timeout");
+    }
+    #[test]
+    fn every_call_ends_by_the_deadline() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut socket = Timed::new(socket, Some(Instant::now() + Duration::from_millis(50)));
+        let late = |done: io::Result<usize>| done.unwrap_err().kind() == io::ErrorKind::TimedOut;
+        assert!(late(socket.read(&mut [0])));
+        assert!(late(socket.write(&[0])), "the time is over before it begins");
+        assert_eq!(socket.into_inner().unwrap().read_timeout().unwrap(), None);
     }
 }

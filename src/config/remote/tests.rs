@@ -23,6 +23,7 @@ fn http_is_a_url_with_a_host() {
         ("http://origin:8080/live.ts", "http://origin:8080/live.ts"),
         ("HTTP://Origin", "http://origin/"),
         ("http://[::1]:80/a%20b?c=d", "http://[::1]/a%20b?c=d"),
+        ("https://Origin:443/x", "https://origin/x"),
         ("http://h/a b#fragment", "http://h/a%20b"),
     ] {
         assert_eq!(kind(text), RemoteKind::Http(Url::parse(url).expect(url)), "{text}");
@@ -224,9 +225,9 @@ fn commands_take_both_forms_and_keep_their_case() {
 
 #[test]
 fn bad_addresses_are_refused_with_a_reason() {
-    let no_scheme = "is not a URL, expected http://, tcp://, udp://, rtp://, unix://, \
+    let no_scheme = "is not a URL, expected http://, https://, tcp://, udp://, rtp://, unix://, \
         unixgram://, unixpacket://, file:// or fork://";
-    let schemes = "expected http, tcp, udp, rtp, unix, unixgram, unixpacket, file or fork";
+    let schemes = "expected http, https, tcp, udp, rtp, unix, unixgram, unixpacket, file or fork";
     let space = "has white space around it or a control character in it";
     let port = "its port is not a number within 1 and 65535";
     let table = [
@@ -240,8 +241,9 @@ fn bad_addresses_are_refused_with_a_reason() {
         ("http://x/\ty", space),
         ("origin:80/x", &format!("unknown scheme `origin`, {schemes}")),
         ("srt://h:1", &format!("unknown scheme `srt`, {schemes}")),
-        ("https://h/", "https upstreams are not supported yet by this version"),
-        ("HTTPS://u:p@h/", "https upstreams are not supported yet by this version"),
+        ("https:h/x", "https is written https://host/path"),
+        ("HTTPS:///h/x", "https is written https://host/path"),
+        ("https://h:0/", port),
         ("http:", "http is written http://host/path"),
         ("http:h/x", "http is written http://host/path"),
         ("http:\\\\u:p@h/x", "http is written http://host/path"),
@@ -322,6 +324,7 @@ fn bad_names_are_refused_with_a_reason() {
 fn passwords_are_masked() {
     let table = [
         ("http://u:s3cret@h/x", "http://u:***@h/x"),
+        ("https://u:s3cret@h/x", "https://u:***@h/x"),
         ("http://u:s3cret@h", "http://u:***@h/"),
         ("http://:s3cret@h:81/x?y", "http://:***@h:81/x?y"),
         ("http://u:s3@cret@h/x", "http://u:***@h/x"),

@@ -1,7 +1,12 @@
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::*;
+use crate::egress::{Proxies, Trust};
+use crate::limits::UPSTREAM_HEAD_BYTES_MAX;
+use crate::upstream::{Body, Dialed, Framing};
 
 /// A server that answers one connection after the other with the given bytes, `{port}` replaced by
 /// its own; what it was asked comes back when it is joined.
@@ -27,7 +32,15 @@ fn serve(answers: Vec<&'static str>) -> (u16, JoinHandle<Vec<String>>) {
 
 fn dial_path(port: u16, path: &str) -> Result<Dialed, DialError> {
     let url = Url::parse(&format!("http://127.0.0.1:{port}{path}")).unwrap();
-    dial(&url, Some(Instant::now() + Duration::from_secs(20)))
+    dial_by(Proxies::default(), &url, Duration::from_secs(20))
+}
+
+fn dial_by(proxies: Proxies, url: &Url, patience: Duration) -> Result<Dialed, DialError> {
+    let egress = Egress { trust: Trust::load(None).unwrap(), proxies };
+    match dial(url, &egress, Some(Instant::now() + patience))? {
+        Opened::Ready(dialed) => Ok(dialed),
+        Opened::ToDecrypt(..) => panic!("{url} is not encrypted"),
+    }
 }
 
 #[test]
@@ -70,7 +83,7 @@ fn redirects_keep_the_password_on_the_same_host_only() {
         "HTTP/1.1 200 OK\r\n\r\n",
     ]);
     let url = Url::parse(&format!("http://me:p%40ss@127.0.0.1:{port}/first")).unwrap();
-    dial(&url, None).unwrap();
+    dial_by(Proxies::default(), &url, Duration::from_secs(20)).unwrap();
     let asked = serving.join().unwrap();
     let basic = "Authorization: Basic bWU6cEBzcw==\r\n";
     assert!(asked[0].contains(basic) && asked[1].contains(basic));
@@ -112,8 +125,8 @@ fn an_endless_head_is_cut() {
 #[test]
 fn a_silent_server_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let soon = Instant::now() + Duration::from_millis(50);
-    let error = dial(&Url::parse(&url).unwrap(), Some(soon)).unwrap_err();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    let soon = Duration::from_millis(50);
+    let error = dial_by(Proxies::default(), &url, soon).unwrap_err();
     assert!(matches!(error, DialError::TimedOut), "{error}");
 }
