@@ -11,6 +11,7 @@ pub mod media;
 pub mod node;
 pub mod packets;
 pub mod source;
+pub mod tls;
 pub mod upstream;
 
 use std::net::SocketAddr;
