@@ -13,6 +13,7 @@ mod address;
 mod check;
 mod excerpt;
 mod file;
+mod mask;
 mod problem;
 mod remote;
 mod resource;
@@ -32,8 +33,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use address::{AddressError, HostPort, Listen, system_service};
+pub use mask::mask_passwords;
 pub use problem::{Problem, ProblemKind};
-pub use remote::{Datagrams, Remote, RemoteError, RemoteKind, mask_passwords};
+pub use remote::{Datagrams, Remote, RemoteError, RemoteKind};
 pub use resource::{
     Api, ApiConfig, Authentication, NotificationConfig, NotificationEvent, Reception, StaticConfig,
     StaticRemote, StreamConfig, WebAddress,

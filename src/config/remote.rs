@@ -12,16 +12,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
-use url::{Position, Url};
+use url::Url;
 
 use super::address::HostPort;
 use super::excerpt::excerpt;
+use super::mask::{self, mask_passwords};
 use crate::limits::{REMOTE_BYTES_MAX, UNIX_PATH_BYTES_MAX};
 
 pub use network::Datagrams;
-
-/// What stands for a password wherever a person or a metric sees it.
-const MASK: &str = "***";
 
 /// What must be escaped in one argument of a command's URL.
 const ARGUMENT: &AsciiSet = &CONTROLS.add(b' ').add(b'+').add(b'%').add(b'#');
@@ -129,7 +127,9 @@ impl fmt::Debug for Remote {
 impl fmt::Debug for RemoteKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(url) => f.debug_tuple("Http").field(&masked_url(url)).finish(),
+            Self::Http(url) => {
+                f.debug_tuple("Http").field(&mask::label(url, url.as_str())).finish()
+            }
             Self::Tcp(address) => f.debug_tuple("Tcp").field(address).finish(),
             Self::Udp(datagrams) => f.debug_tuple("Udp").field(datagrams).finish(),
             Self::Rtp(datagrams) => f.debug_tuple("Rtp").field(datagrams).finish(),
@@ -265,18 +265,8 @@ fn http(
     if url.port() == Some(0) {
         return Err(RemoteError::Port);
     }
-    let label = if url.password().is_some() { masked_url(&url) } else { text.to_owned() };
+    let label = mask::label(&url, text);
     Ok(Remote { kind: RemoteKind::Http(url), label })
-}
-
-fn masked_url(url: &Url) -> String {
-    match url.password() {
-        Some(_) => {
-            let (before, after) = (Position::BeforePassword, Position::AfterPassword);
-            format!("{}{MASK}{}", &url[..before], &url[after..])
-        }
-        None => url.to_string(),
-    }
 }
 
 /// An absolute path: `/path`, `///path` or `//localhost/path` behind the colon (RFC 8089).
@@ -344,30 +334,6 @@ fn program(name: &str) -> Result<PathBuf, RemoteError> {
         return Err(RemoteError::Credentials("fork"));
     }
     Ok(PathBuf::from(OsString::from_vec(program)))
-}
-
-/// Replaces the passwords of all URLs in a text: commands are often given an address with one.
-pub fn mask_passwords(text: &str) -> String {
-    let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, behind) = rest.split_at(at + "://".len());
-        masked.push_str(before);
-        // A slash may be the password's own once it is decoded: rather mask too much.
-        let end = behind.find(' ').unwrap_or(behind.len());
-        let userinfo = &behind[..behind[..end].rfind('@').unwrap_or(0)];
-        rest = match userinfo.split_once(':') {
-            Some((user, _)) => {
-                masked.push_str(user);
-                masked.push(':');
-                masked.push_str(MASK);
-                &behind[userinfo.len()..]
-            }
-            None => behind,
-        };
-    }
-    masked.push_str(rest);
-    masked
 }
 
 /// Strict percent decoding: an escape that is none is more likely a name with a `%` in it.

@@ -3,9 +3,9 @@
 //! Owns their syntax and the masking of their passwords. Never resolves nor connects. Driven by
 //! `check`.
 
-use url::{Position, Url};
+use url::Url;
 
-use super::WebAddress;
+use super::{WebAddress, mask};
 use crate::limits::REMOTE_BYTES_MAX;
 
 impl WebAddress {
@@ -34,13 +34,7 @@ impl WebAddress {
         if url.port() == Some(0) {
             return Err(WebError::Port);
         }
-        let label = match url.password() {
-            Some(_) => {
-                let (before, after) = (Position::BeforePassword, Position::AfterPassword);
-                format!("{}***{}", &url[..before], &url[after..])
-            }
-            None => text.to_owned(),
-        };
+        let label = mask::label(&url, text);
         Ok(WebAddress { url, label })
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::super::excerpt::excerpt;
 use super::super::file::{ApiKind, Resource, ResourceKind, Users};
+use super::super::mask::mask_passwords;
 use super::super::problem::{At, ProblemKind, Problems};
-use super::super::remote::{Remote, RemoteKind, mask_passwords};
+use super::super::remote::{Remote, RemoteKind};
 use super::super::section::{Field, Items};
 use super::super::web::WebError;
 use super::super::{Api, ApiConfig, StaticConfig, StaticRemote, StreamConfig, WebAddress};
