@@ -86,6 +86,9 @@ pub const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
 pub const LAG_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room asked for in the pipe between a command, file, FIFO or TLS connection and a worker.
 pub const UPSTREAM_PIPE_BYTES: usize = 1024 * 1024;
+/// Room asked for in a pipe that a thread of ours writes: it waits as well as a full socket does,
+/// and without root all pipes together have 64 MiB (pipe(7), `pipe-user-pages-soft`).
+pub const PIPED_BYTES: usize = 256 * 1024;
 /// Events taken from the kernel at once.
 pub const EVENTS_MAX: usize = 1024;
 /// Connections accepted in one turn.

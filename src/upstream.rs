@@ -30,7 +30,7 @@ pub use dial::Dialer;
 pub use error::{DialError, Loss};
 pub use framing::Framing;
 
-use crate::limits::UPSTREAM_PIPE_BYTES;
+use crate::limits::PIPED_BYTES;
 
 /// An upstream that answered.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Dialed {
     pub fn piped() -> io::Result<(Dialed, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         descriptor::set_nonblocking(reader.as_fd())?;
-        pipe::grow(reader.as_fd(), UPSTREAM_PIPE_BYTES)?;
+        pipe::grow(reader.as_fd(), PIPED_BYTES)?;
         Ok((Dialed::raw(reader), writer))
     }
 }

@@ -5,8 +5,8 @@ use url::{Position, Url};
 /// What stands for a secret.
 const MASK: &str = "***";
 
-/// The address as written, a password and a `token` in its query (which other nodes of ours take for
-/// an authorization) replaced by `***`.
+/// The address as written, a password and a `token` in its query (which other nodes of ours take
+/// for an authorization) replaced by `***`.
 pub(super) fn label(url: &Url, written: &str) -> String {
     match url.password() {
         Some(_) => {
@@ -17,8 +17,8 @@ pub(super) fn label(url: &Url, written: &str) -> String {
     }
 }
 
-/// Replaces the passwords and tokens of all URLs in a text: commands are often given an address with
-/// one.
+/// Replaces the passwords and tokens of all URLs in a text: commands are often given an address
+/// with one.
 pub fn mask_passwords(text: &str) -> String {
     let mut masked = String::with_capacity(text.len());
     let mut rest = text;
