@@ -188,6 +188,11 @@ pub const UPSTREAM_HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const REDIRECTS_MAX: usize = 10;
 /// Time between two attempts, however small `reconnect` is.
 pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
+/// Chance adds to `reconnect` this part of it at most: enough to spread attempts, little enough for
+/// an operator who waits.
+pub const RECONNECT_EXTRA_DIVISOR: u32 = 5;
+/// Attempts on a stream's upstreams that are shown, the last ones.
+pub const ATTEMPTS_SHOWN_MAX: usize = 8;
 /// A line of a command's standard error in the log.
 pub const COMMAND_LINE_BYTES_MAX: usize = 1024;
 /// Lines of a command's standard error that reach the log in one second.

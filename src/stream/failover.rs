@@ -154,6 +154,7 @@ impl Failover {
             Err(error) => {
                 upstream.metrics.attempted(error.kind());
                 let why = format!("upstream {} {error}", upstream.remote.label());
+                self.schedule.failed(now);
                 self.wait(why.clone(), now);
                 let log = &self.upstreams[number].log;
                 warn!(log, "{why}"; "event" => "error", "error" => error.kind());
@@ -249,6 +250,7 @@ impl Failover {
         upstream.metrics.connected(false);
         upstream.metrics.lost(loss.kind());
         let why = format!("upstream {} {loss}", upstream.remote.label());
+        self.schedule.lost(now);
         self.wait(why.clone(), now);
         let Upstream { remote, log, .. } = &self.upstreams[number];
         if matches!((loss, remote.kind()), (Loss::Ended, RemoteKind::File(_))) {

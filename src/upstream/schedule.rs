@@ -1,54 +1,99 @@
 //! Which upstream is tried, and when.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::limits::RECONNECT_MIN;
+use crate::limits::{RECONNECT_EXTRA_DIVISOR, RECONNECT_MIN};
 
 /// The order of a stream's upstreams and the time of the next attempt.
 ///
-/// The list is shuffled once and used round-robin, one step an attempt. The next attempt is due
-/// `reconnect` after the *beginning* of the last one: an upstream that was up for longer is tried
-/// again at once. Without `reconnect` there is one attempt.
+/// The list is shuffled once and used round-robin, one step an attempt. The next attempt may begin
+/// `reconnect` after the *beginning* of the last one, and begins up to a fifth of `reconnect`
+/// later, by chance: a thousand nodes that lost the same upstream do not come back in step. An
+/// upstream that was up for longer than `reconnect` is tried again at once. Without `reconnect`
+/// there is one attempt.
 #[derive(Debug)]
 pub struct Schedule {
     order: Vec<usize>,
     next: usize,
     reconnect: Option<Duration>,
-    last: Option<Instant>,
+    random: Random,
+    last: Option<Last>,
+}
+
+/// What the last attempt means for the next.
+#[derive(Debug)]
+struct Last {
+    /// Before this instant there is no other.
+    earliest: Instant,
+    /// What chance adds.
+    extra: Duration,
+}
+
+/// Answers a number below its argument, which is more than 0.
+struct Random(Box<dyn FnMut(usize) -> usize + Send>);
+
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Random")
+    }
 }
 
 impl Schedule {
-    /// A schedule for `upstreams` upstreams, in an order that `random` decides (a number below its
-    /// argument each).
+    /// A schedule for `upstreams` upstreams; `random` decides their order and each attempt's extra
+    /// (a number below its argument each).
     ///
     /// # Panics
     /// When there is no upstream.
     pub fn new(
         upstreams: usize,
         reconnect: Option<Duration>,
-        mut random: impl FnMut(usize) -> usize,
+        mut random: impl FnMut(usize) -> usize + Send + 'static,
     ) -> Schedule {
         assert!(upstreams > 0, "a stream has an upstream");
         let mut order: Vec<usize> = (0..upstreams).collect();
         for last in (1..upstreams).rev() {
             order.swap(last, random(last + 1));
         }
-        Schedule { order, next: 0, reconnect, last: None }
+        let reconnect = reconnect.map(|reconnect| reconnect.max(RECONNECT_MIN));
+        Schedule { order, next: 0, reconnect, random: Random(Box::new(random)), last: None }
     }
 
     /// Begins an attempt; answers the number of the upstream to try.
     pub fn attempt(&mut self, now: Instant) -> usize {
         let upstream = self.order[self.next];
         self.next = (self.next + 1) % self.order.len();
-        self.last = Some(now);
+        let reconnect = self.reconnect.unwrap_or_default();
+        let most = (reconnect / RECONNECT_EXTRA_DIVISOR).as_micros();
+        let below = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
+        let extra = u64::try_from((self.random.0)(below)).unwrap_or(0);
+        self.last = Some(Last { earliest: now + reconnect, extra: Duration::from_micros(extra) });
         upstream
+    }
+
+    /// The attempt failed. If that took longer than `reconnect`, chance counts from now on: all
+    /// nodes that wait for the same timeout of the same upstream come to its end in step.
+    pub fn failed(&mut self, now: Instant) {
+        if let Some(last) = &mut self.last {
+            last.earliest = last.earliest.max(now);
+        }
+    }
+
+    /// The connection that the attempt led to has ended. After longer than `reconnect`, nothing is
+    /// left to chance.
+    pub fn lost(&mut self, now: Instant) {
+        if let Some(last) = &mut self.last
+            && last.earliest <= now
+        {
+            last.extra = Duration::ZERO;
+        }
     }
 
     /// When the next attempt is due; `None`: never. An instant that has passed: at once.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        match (self.last, self.reconnect) {
+        match (&self.last, self.reconnect) {
             (None, _) => Some(now),
-            (Some(last), Some(reconnect)) => Some(last + reconnect.max(RECONNECT_MIN)),
+            (Some(last), Some(_)) => Some(last.earliest + last.extra),
             (Some(_), None) => None,
         }
     }
@@ -60,7 +105,13 @@ mod tests {
 
     use super::*;
 
-    const TEN: Option<Duration> = Some(Duration::from_secs(10));
+    const RECONNECT: Duration = Duration::from_secs(10);
+    const TEN: Option<Duration> = Some(RECONNECT);
+
+    fn seeded(upstreams: usize, reconnect: Option<Duration>, seed: u64) -> Schedule {
+        let mut random = fastrand::Rng::with_seed(seed);
+        Schedule::new(upstreams, reconnect, move |below| random.usize(..below))
+    }
 
     #[test]
     fn the_deadline_counts_from_the_beginning_of_the_last_attempt() {
@@ -69,7 +120,42 @@ mod tests {
         assert_eq!(schedule.due(start), Some(start));
         schedule.attempt(start);
         let long_after = start + Duration::from_hours(1);
-        assert_eq!(schedule.due(long_after), Some(start + Duration::from_secs(10)));
+        assert_eq!(schedule.due(long_after), Some(start + RECONNECT));
+    }
+
+    #[test]
+    fn chance_adds_a_fifth_at_most() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(1, TEN, |below| below - 1);
+        schedule.attempt(start);
+        assert_eq!(schedule.due(start), Some(start + Duration::from_secs(12)));
+    }
+
+    #[test]
+    fn after_an_upstream_that_was_up_for_longer_there_is_no_wait() {
+        let start = Instant::now();
+        let after = |time| {
+            let mut schedule = Schedule::new(1, TEN, |below| below - 1);
+            schedule.attempt(start);
+            schedule.lost(start + time);
+            schedule.due(start + time).unwrap()
+        };
+        for time in [RECONNECT, Duration::from_secs(11), Duration::from_hours(1)] {
+            assert!(after(time) <= start + time, "{time:?}");
+        }
+        let soon = Duration::from_millis(9999);
+        assert_eq!(after(soon), start + Duration::from_secs(12), "it was not up for longer");
+    }
+
+    #[test]
+    fn after_an_attempt_that_failed_late_chance_counts_from_its_end() {
+        let start = Instant::now();
+        for (took, due) in [(0, 12), (9, 12), (10, 12), (30, 32)] {
+            let mut schedule = Schedule::new(1, TEN, |below| below - 1);
+            schedule.attempt(start);
+            schedule.failed(start + Duration::from_secs(took));
+            assert_eq!(schedule.due(start), Some(start + Duration::from_secs(due)), "{took}");
+        }
     }
 
     #[test]
@@ -78,6 +164,9 @@ mod tests {
         let mut schedule = Schedule::new(3, None, |_| 0);
         assert!(schedule.due(now).is_some());
         schedule.attempt(now);
+        assert_eq!(schedule.due(now), None);
+        schedule.failed(now);
+        schedule.lost(now);
         assert_eq!(schedule.due(now), None);
     }
 
@@ -89,18 +178,93 @@ mod tests {
         assert_eq!(schedule.due(now), Some(now + RECONNECT_MIN));
     }
 
+    /// Of a thousand nodes whose upstream went at one instant, and refuses or does not answer for
+    /// 30 s ever since, few try at the same time.
+    #[test]
+    fn many_nodes_do_not_come_back_in_step() {
+        const NODES: u64 = 1000;
+        let lost = Instant::now();
+        for took in [Duration::ZERO, Duration::from_secs(30)] {
+            let mut nodes: Vec<_> = (0..NODES).map(|seed| seeded(1, TEN, seed)).collect();
+            let mut at = vec![lost; nodes.len()];
+            for attempt in 0..5 {
+                for (schedule, at) in nodes.iter_mut().zip(&mut at) {
+                    schedule.attempt(*at);
+                    schedule.failed(*at + took);
+                    *at = schedule.due(*at).unwrap();
+                }
+                let mut sorted = at.clone();
+                sorted.sort_unstable();
+                let window = Duration::from_millis(100);
+                let within = |first: &Instant| {
+                    sorted.iter().filter(|&at| at >= first && *at < *first + window).count()
+                };
+                let most = sorted.iter().map(within).max().unwrap();
+                // Evenly spread over the 2 s of a fifth, 50 begin in the window.
+                assert!(most < 100, "{most} of {NODES} in {window:?} after attempt {attempt}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn every_upstream_has_its_turn(n in 1_usize..20, seed in any::<u64>()) {
-            let mut random = fastrand::Rng::with_seed(seed);
             let now = Instant::now();
-            let mut schedule = Schedule::new(n, TEN, |below| random.usize(..below));
+            let mut schedule = seeded(n, TEN, seed);
             let first: Vec<usize> = (0..n).map(|_| schedule.attempt(now)).collect();
             let second: Vec<usize> = (0..n).map(|_| schedule.attempt(now)).collect();
             prop_assert_eq!(&first, &second, "round-robin");
             let mut sorted = first;
             sorted.sort_unstable();
             prop_assert_eq!(sorted, (0..n).collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn the_next_attempt_is_due_in_its_time_and_stays_so(
+            seed in any::<u64>(),
+            reconnect in 1_u64..100_000,
+            took in 0_u64..200_000,
+            failed in any::<bool>(),
+        ) {
+            let reconnect = Duration::from_millis(reconnect);
+            let took = Duration::from_millis(took);
+            let mut schedule = seeded(1, Some(reconnect), seed);
+            let start = Instant::now();
+            schedule.attempt(start);
+            let end = start + took;
+            if failed { schedule.failed(end) } else { schedule.lost(end) }
+            let due = schedule.due(end).unwrap();
+            let reconnect = reconnect.max(RECONNECT_MIN);
+            let contract = start + reconnect;
+            prop_assert!(due >= contract);
+            if took < reconnect {
+                prop_assert!(due <= contract + reconnect / 5);
+            } else if failed {
+                prop_assert!(due >= end && due <= end + reconnect / 5);
+            } else {
+                prop_assert!(due <= end, "at once");
+            }
+            prop_assert_eq!(schedule.due(due + reconnect), Some(due), "stable");
+        }
+
+        #[test]
+        fn two_nodes_drift_apart(one in any::<u64>(), other in any::<u64>()) {
+            prop_assume!(one != other);
+            let start = Instant::now();
+            let dues = |seed| {
+                let mut schedule = seeded(1, TEN, seed);
+                let mut at = start;
+                let mut next = || {
+                    schedule.attempt(at);
+                    schedule.failed(at);
+                    at = schedule.due(at).unwrap();
+                    at
+                };
+                std::array::from_fn::<_, 20, _>(|_| next())
+            };
+            let (one, other) = (dues(one), dues(other));
+            let in_step = one.iter().zip(&other).filter(|(one, other)| one == other).count();
+            prop_assert!(in_step <= 1, "{in_step} of 20 at the same microsecond");
         }
     }
 }
