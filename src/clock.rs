@@ -19,6 +19,11 @@ pub fn remaining(deadline: Option<Instant>, now: Instant) -> Option<Duration> {
     deadline.map(|deadline| deadline.saturating_duration_since(now))
 }
 
+/// A duration in seconds, to the millisecond: for people, in the log and on the side port.
+pub fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
 /// The wall clock as an HTTP date (RFC 9110, 5.6.7).
 pub fn http_date() -> String {
     httpdate::fmt_http_date(SystemTime::now())
@@ -35,6 +40,13 @@ mod tests {
         assert_eq!(earlier(None, None), None);
         assert_eq!(earlier(Some(now), None), Some(now));
         assert_eq!(earlier(Some(later), Some(now)), Some(now));
+    }
+
+    #[test]
+    fn seconds_to_the_millisecond() {
+        for (micros, shown) in [(0, "0"), (499, "0"), (1_000, "0.001"), (12_345_678, "12.346")] {
+            assert_eq!(seconds(Duration::from_micros(micros)).to_string(), shown);
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use prometheus::{IntCounter, IntCounterVec, Registry};
 
 pub use notify::{NotifyMetrics, NotifyResult};
 pub use resource::StaticMetrics;
-pub use status::{StreamStatus, UpstreamState};
+pub use status::{Reason, StreamStatus, UpstreamState};
 pub use stream::{StreamCounts, StreamMetrics};
 pub use upstream::{UpstreamCounts, UpstreamMetrics};
 pub use worker::WorkerMetrics;

@@ -14,7 +14,7 @@ use support::node::{Node, stream};
 use support::packets::packets;
 use support::source::{Source, Speech};
 use support::upstream::{accept, read_head};
-use support::{PATIENCE, eventually, http};
+use support::{PATIENCE, eventually, http, nobody};
 
 const BITS_PER_SECOND: u64 = 8_000_000;
 /// `reconnect`, and what chance adds to it at most.
@@ -153,6 +153,7 @@ fn without_reconnect_there_is_one_attempt() {
     for node in [&node, &refusing] {
         assert_eq!((node.status()["attempts"].as_u64(), again.connections()), (Some(1), 0));
         assert_eq!(http::get(node.address, "/a.ts").status, 404);
+        assert_only_state(node, "off");
     }
 }
 
@@ -160,7 +161,8 @@ fn without_reconnect_there_is_one_attempt() {
 fn several_upstreams_are_tried_in_turn() {
     const ROUNDS: usize = 4;
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let urls: Vec<String> = (0..3).map(|number| refusing_server(number, &asked)).collect();
+    let urls: Vec<String> =
+        (0..3).map(|number| refusing_server(number, "404 Not Found", &asked)).collect();
     let node = Node::with(&json!({ "reconnect": 0.1, "resources": [
         { "type": "stream", "serve": "/a.ts", "remote": urls[0], "remotes": urls[1..] }
     ] }));
@@ -178,6 +180,160 @@ fn several_upstreams_are_tried_in_turn() {
         let attempts = node.count("restreamer_upstream_attempts_total", &url);
         assert!(attempts >= 3, "{url}: {attempts}");
     }
+}
+
+/// An attempt: (its number, the upstream's address, the reason, the result).
+type Told = (u64, String, String, String);
+
+#[test]
+fn every_attempt_is_told_with_its_reason_and_its_result() {
+    const CONNECTIONS: usize = 3;
+    let good = TcpListener::bind("127.0.0.1:0").unwrap();
+    let works = format!("http://user:secret@{}/", good.local_addr().unwrap());
+    let dead = format!("tcp://{}", nobody());
+    let failing = refusing_server(0, "500 Internal Server Error", &Arc::default());
+    let node = Node::with(&json!({ "reconnect": 0.3, "resources": [
+        { "type": "stream", "serve": "/a.ts", "remotes": [works, dead, failing] }
+    ] }));
+    let works = works.replace("secret", "***");
+    let mut peer = None;
+    for _ in 0..CONNECTIONS {
+        // The one before is lost, the last one stays.
+        drop(peer.take());
+        let mut accepted = accept(&good);
+        read_head(&mut accepted);
+        accepted.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        peer = Some(accepted);
+    }
+    let (mut log, mut connected) = (Vec::new(), 0);
+    node.await_log(|entry| {
+        log.push(entry.clone());
+        connected += usize::from(entry["event"] == "connected");
+        connected == CONNECTIONS
+    });
+    let status = node.await_state("connected");
+
+    let results: Vec<_> = log.iter().filter(|entry| entry["took_seconds"].is_f64()).collect();
+    let order: Vec<&str> = results[..3].iter().map(|e| e["url"].as_str().unwrap()).collect();
+    let last = (CONNECTIONS - 1) * 3 + order.iter().position(|url| *url == works).unwrap() + 1;
+    let expected = expected_attempts(&order, last, |url| match url {
+        _ if url == works => "ok",
+        _ if url == dead => "connect",
+        _ if url == failing => "status",
+        _ => panic!("{url} in {order:?}"),
+    });
+    let result = |entry: &Value| match entry["event"].as_str() {
+        Some("connected") => "ok".to_owned(),
+        _ => text(&entry["error"]),
+    };
+    let logged: Vec<Told> = results.iter().map(|entry| told(entry, "url", result(entry))).collect();
+    assert_eq!(logged, expected);
+    let begun = log.iter().filter(|entry| entry["event"] == "attempt");
+    let begun: Vec<Told> = begun.map(|entry| told(entry, "url", String::new())).collect();
+    assert_eq!(begun, told_at_their_beginning(&expected));
+    let losses: Vec<_> = log.iter().filter(|entry| entry["error"] == "ended").collect();
+    assert_eq!(losses.len(), CONNECTIONS - 1);
+    for loss in losses {
+        let attempt = usize::try_from(loss["attempt"].as_u64().unwrap()).unwrap();
+        assert_eq!((&expected[attempt - 1].1, loss["up_seconds"].is_f64()), (&works, true));
+    }
+
+    assert_shown(&status, &expected);
+    for (url, result) in [(&works, "ok"), (&dead, "connect"), (&failing, "status")] {
+        let having = format!("url=\"{url}\"}}");
+        let seconds = node.metric("restreamer_upstream_attempt_seconds_total", &having);
+        assert!(seconds > 0.0 && seconds < 20.0, "{url}: {seconds}");
+        let expected = expected.iter().filter(|told| told.1 == *url).count() as u64;
+        let attempts = |having: &str| node.count("restreamer_upstream_attempts_total", having);
+        assert_eq!(attempts(url), expected, "{url}");
+        assert_eq!(attempts(&format!("result=\"{result}\"")), expected, "{result}");
+    }
+    assert_only_state(&node, "connected");
+    let metrics = http::get(node.side, "/metrics").text();
+    for said in [Value::from(log).to_string(), status.to_string(), metrics] {
+        assert!(!said.contains("secret"), "{said}");
+    }
+}
+
+/// The attempts up to number `last`, round-robin, each one's reason being the result before.
+fn expected_attempts(order: &[&str], last: usize, of: impl Fn(&str) -> &'static str) -> Vec<Told> {
+    let mut reason = "start".to_owned();
+    let attempt = |number: usize| {
+        let url = order[(number - 1) % order.len()];
+        let result = of(url);
+        let next = match result {
+            "ok" => "lost: ended".to_owned(),
+            failed => format!("failed: {failed}"),
+        };
+        let reason = std::mem::replace(&mut reason, next);
+        (number as u64, url.to_owned(), reason, result.to_owned())
+    };
+    (1..=last).map(attempt).collect()
+}
+
+/// Those whose beginning is logged: not again that the one before failed in the same way.
+fn told_at_their_beginning(attempts: &[Told]) -> Vec<Told> {
+    let is_news = |at: usize| {
+        let (_, url, reason, _) = &attempts[at];
+        let before = attempts[..at].iter().rfind(|before| before.1 == *url);
+        !reason.starts_with("failed: ") || before.is_none_or(|before| before.2 != *reason)
+    };
+    let news = (0..attempts.len()).filter(|at| is_news(*at)).map(|at| attempts[at].clone());
+    news.map(|(number, url, reason, _)| (number, url, reason, String::new())).collect()
+}
+
+/// `/streams` shows the newest of these.
+fn assert_shown(status: &Value, expected: &[Told]) {
+    let shown = status["recent_attempts"].as_array().unwrap();
+    let all: Vec<Told> =
+        shown.iter().map(|one| told(one, "upstream", text(&one["result"]))).collect();
+    let newest: Vec<Told> = expected.iter().rev().take(8).cloned().collect();
+    assert_eq!((all, status["attempts"].as_u64()), (newest, Some(expected.len() as u64)));
+    for attempt in shown {
+        assert!(attempt["took_seconds"].as_f64().unwrap() < 20.0, "{attempt}");
+        assert!(attempt["seconds_ago"].as_u64().unwrap() < 60, "{attempt}");
+        let error = attempt["error"].as_str().unwrap_or_default();
+        match attempt["result"].as_str().unwrap() {
+            "connect" => assert!(error.contains("refused"), "{attempt}"),
+            "status" => assert!(error.ends_with("answered 500, expected 200"), "{attempt}"),
+            _ok => assert!(attempt["error"].is_null(), "{attempt}"),
+        }
+    }
+}
+
+fn told(entry: &Value, url: &str, result: String) -> Told {
+    (entry["attempt"].as_u64().unwrap(), text(&entry[url]), text(&entry["reason"]), result)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value}")).to_owned()
+}
+
+/// The metric of the stream's state says this, and nothing else.
+fn assert_only_state(node: &Node, state: &str) {
+    for any in ["waiting", "dialing", "connected", "off"] {
+        // Labels are sorted by their names.
+        let having = format!("{{state=\"{any}\",stream=\"/a.ts\"}}");
+        let shown = node.count("restreamer_upstream_state", &having);
+        assert_eq!(shown, u64::from(any == state), "{any}");
+    }
+}
+
+#[test]
+fn an_attempt_under_way_is_told() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let node = Node::of(&url);
+    let _peer = accept(&silent);
+    let status = node.await_state("dialing");
+    let [attempt] = status["recent_attempts"].as_array().unwrap().as_slice() else {
+        panic!("{status}");
+    };
+    let expected = (1, url, "start".to_owned(), "dialing".to_owned());
+    assert_eq!(told(attempt, "upstream", text(&attempt["result"])), expected);
+    assert!(attempt["error"].is_null() && attempt["took_seconds"].is_null(), "{attempt}");
+    assert_only_state(&node, "dialing");
+    assert_eq!(node.count("restreamer_upstream_attempts_total", "/a.ts"), 0);
 }
 
 #[test]
@@ -292,8 +448,9 @@ fn upstreams_that_fail_do_not_disturb_their_neighbour() {
     assert_eq!(node.count("restreamer_upstream_losses_total", "/good.ts"), 0);
 }
 
-/// An HTTP server that writes down its number and answers 404, until the test process ends.
-fn refusing_server(number: usize, asked: &Arc<Mutex<Vec<usize>>>) -> String {
+/// An HTTP server that writes down its number and answers with an error, until the test process
+/// ends.
+fn refusing_server(number: usize, status: &'static str, asked: &Arc<Mutex<Vec<usize>>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let asked = Arc::clone(asked);
@@ -302,7 +459,7 @@ fn refusing_server(number: usize, asked: &Arc<Mutex<Vec<usize>>>) -> String {
             let mut peer = peer.unwrap();
             read_head(&mut peer);
             asked.lock().unwrap().push(number);
-            peer.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
+            write!(peer, "HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").unwrap();
         }
     });
     url

@@ -1,8 +1,11 @@
 //! What is counted of an upstream.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use std::time::Duration;
 
-use super::registry::{counters, gauges};
+use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+use super::registry::{counters, gauges, seconds};
+use super::status::UpstreamState;
 
 #[derive(Debug)]
 pub(super) struct Families {
@@ -28,7 +31,9 @@ pub(super) struct Families {
     rtp_restarts: IntCounterVec,
     rejoins: IntCounterVec,
     attempts: IntCounterVec,
+    attempt_seconds: CounterVec,
     losses: IntCounterVec,
+    state: IntGaugeVec,
 }
 
 impl Families {
@@ -111,10 +116,22 @@ impl Families {
                 "Attempts to connect, by result.",
                 "result",
             ),
+            attempt_seconds: seconds(
+                r,
+                "restreamer_upstream_attempt_seconds_total",
+                "Time from the beginnings of attempts to their results.",
+                &["stream", "url"],
+            ),
             losses: by(
                 "restreamer_upstream_losses_total",
                 "Connections that ended, and why.",
                 "reason",
+            ),
+            state: gauges(
+                r,
+                "restreamer_upstream_state",
+                "What the stream's upstreams are doing: 1 for that, 0 for all else.",
+                &["stream", "state"],
             ),
         }
     }
@@ -144,7 +161,9 @@ impl Families {
             rtp_restarts: of(&self.rtp_restarts),
             rejoins: of(&self.rejoins),
             attempts: self.attempts.clone(),
+            attempt_seconds: self.attempt_seconds.with_label_values(&[path, url]),
             losses: self.losses.clone(),
+            state: self.state.clone(),
         }
     }
 }
@@ -174,7 +193,9 @@ pub struct UpstreamMetrics {
     rtp_restarts: IntCounter,
     rejoins: IntCounter,
     attempts: IntCounterVec,
+    attempt_seconds: Counter,
     losses: IntCounterVec,
+    state: IntGaugeVec,
 }
 
 /// What a worker counts of an upstream between two publications.
@@ -222,10 +243,20 @@ impl UpstreamMetrics {
         self.connected.set(yes.into());
     }
 
-    /// Counts an attempt.
-    pub fn attempted(&self, result: &str) {
+    /// Shows what the upstreams of the stream are doing, this one or all of them.
+    pub fn state(&self, state: UpstreamState) {
+        let [path, _] = &self.labels;
+        for any in UpstreamState::ALL {
+            let gauge = self.state.with_label_values(&[path.as_str(), any.word()]);
+            gauge.set((any == state).into());
+        }
+    }
+
+    /// Counts an attempt and what it took.
+    pub fn attempted(&self, result: &str, took: Duration) {
         let [path, url] = &self.labels;
         self.attempts.with_label_values(&[path.as_str(), url, result]).inc();
+        self.attempt_seconds.inc_by(took.as_secs_f64());
     }
 
     /// Counts the end of a connection.

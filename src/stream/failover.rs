@@ -2,7 +2,7 @@
 //!
 //! Owns the connection and the schedule. The states follow one another: *waiting* for the next
 //! attempt → *dialing* (an attempt is under way on its own thread) → *connected* → *waiting*, or
-//! *off* when there is to be no other attempt.
+//! *off* when there is to be no other attempt. Each attempt is told with its reason and its result.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -12,10 +12,11 @@ use slog::{Logger, info, o, warn};
 
 use super::fill::{Fill, Rejoin};
 use super::intake::Filled;
-use crate::clock::earlier;
+use crate::clock::{earlier, seconds};
 use crate::config::{Reception, Remote, RemoteKind};
 use crate::limits::{DATAGRAM_OVERHEAD_BYTES, DIAL_STACK_BYTES};
-use crate::metrics::{StreamStatus, UpstreamCounts, UpstreamMetrics};
+use crate::metrics::status::Begun;
+use crate::metrics::{Reason, StreamStatus, UpstreamCounts, UpstreamMetrics, UpstreamState};
 use crate::ring::Ring;
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{DialError, Dialed, Loss};
@@ -27,6 +28,10 @@ pub struct Failover {
     schedule: Schedule,
     read_timeout: Option<Duration>,
     link: Link,
+    /// Attempts so far.
+    attempts: u64,
+    /// Why the next one is made.
+    reason: Reason,
     status: Arc<StreamStatus>,
     counts: UpstreamCounts,
     /// Datagrams that the last fill brought.
@@ -51,6 +56,8 @@ pub struct Upstream {
     reception: Reception,
     metrics: UpstreamMetrics,
     log: Logger,
+    /// The reason of the last attempt on it.
+    reason: Option<Reason>,
 }
 
 impl Upstream {
@@ -62,16 +69,27 @@ impl Upstream {
         log: &Logger,
     ) -> Upstream {
         metrics.connected(false);
+        metrics.state(UpstreamState::Waiting);
         let log = log.new(o!("module" => "upstream", "url" => remote.label().to_owned()));
-        Upstream { remote, reception, metrics, log }
+        Upstream { remote, reception, metrics, log, reason: None }
+    }
+
+    /// Logs that an attempt begins, but not over and over that another one is made after the same
+    /// failure: through a night without upstreams its result is a line each, as it always was.
+    fn log_attempt(&mut self, Begun { number, reason, .. }: Begun) {
+        let again = self.reason.replace(reason) == Some(reason);
+        if !(again && matches!(reason, Reason::Failed(_))) {
+            info!(self.log, "upstream {} is tried ({reason})", self.remote.label();
+                "event" => "attempt", "attempt" => number, "reason" => reason.to_string());
+        }
     }
 }
 
 #[derive(Debug)]
 enum Link {
     Waiting,
-    Dialing { upstream: usize },
-    Connected { upstream: usize, fill: Box<Fill> },
+    Dialing(Begun),
+    Connected { upstream: usize, attempt: u64, since: Instant, fill: Box<Fill> },
     Off,
 }
 
@@ -89,6 +107,8 @@ impl Failover {
             schedule,
             read_timeout,
             link: Link::Waiting,
+            attempts: 0,
+            reason: Reason::Start,
             status,
             counts,
             datagrams: 0,
@@ -104,7 +124,7 @@ impl Failover {
     pub fn connected(&self) -> Option<&Fill> {
         match &self.link {
             Link::Connected { fill, .. } => Some(fill),
-            Link::Waiting | Link::Dialing { .. } | Link::Off => None,
+            Link::Waiting | Link::Dialing(_) | Link::Off => None,
         }
     }
 
@@ -116,7 +136,7 @@ impl Failover {
                 let silent = self.read_timeout.map(|t| fill.last_data() + t);
                 earlier(silent, fill.deadline())
             }
-            Link::Dialing { .. } | Link::Off => None,
+            Link::Dialing(_) | Link::Off => None,
         }
     }
 
@@ -125,42 +145,60 @@ impl Failover {
         if !matches!(self.link, Link::Waiting) || self.schedule.due(now)? > now {
             return None;
         }
-        let number = self.schedule.attempt(now);
-        let upstream = &self.upstreams[number];
-        self.link = Link::Dialing { upstream: number };
-        self.status.dialing(number, now);
+        self.attempts += 1;
+        let begun = Begun {
+            number: self.attempts,
+            upstream: self.schedule.attempt(now),
+            reason: self.reason,
+            at: now,
+        };
+        self.link = Link::Dialing(begun);
+        let upstream = &mut self.upstreams[begun.upstream];
+        upstream.metrics.state(UpstreamState::Dialing);
+        self.status.dialing(begun);
+        upstream.log_attempt(begun);
         let Upstream { remote, reception, log, .. } = upstream;
         Some(Attempt { remote: remote.clone(), reception: reception.clone(), log: log.clone() })
     }
 
     /// Takes the result of the attempt under way. Answers whether the stream is connected now.
     pub fn dialed(&mut self, result: Result<Dialed, DialError>, now: Instant) -> bool {
-        let Link::Dialing { upstream: number } = self.link else {
+        let Link::Dialing(begun) = self.link else {
             // Told to stop meanwhile: what was dialed is closed by dropping it.
             return false;
         };
-        let upstream = &self.upstreams[number];
         match result {
-            Ok(dialed) => {
-                upstream.metrics.attempted("ok");
-                upstream.metrics.connected(true);
-                self.status.connected(now);
-                info!(upstream.log, "upstream {} connected", upstream.remote.label();
-                    "event" => "connected");
-                let fill = Box::new(Fill::new(dialed, now));
-                self.link = Link::Connected { upstream: number, fill };
-                true
-            }
-            Err(error) => {
-                upstream.metrics.attempted(error.kind());
-                let why = format!("upstream {} {error}", upstream.remote.label());
-                self.schedule.failed(now);
-                self.wait(why.clone(), now);
-                let log = &self.upstreams[number].log;
-                warn!(log, "{why}"; "event" => "error", "error" => error.kind());
-                false
-            }
+            Ok(dialed) => self.connect(begun, dialed, now),
+            Err(error) => self.fail(begun, &error, now),
         }
+        self.is_connected()
+    }
+
+    fn connect(&mut self, begun: Begun, dialed: Dialed, now: Instant) {
+        let Begun { number: attempt, upstream: number, reason, .. } = begun;
+        let took = now.saturating_duration_since(begun.at);
+        let Upstream { remote, metrics, log, .. } = &self.upstreams[number];
+        metrics.attempted("ok", took);
+        metrics.connected(true);
+        metrics.state(UpstreamState::Connected);
+        self.status.connected(now);
+        info!(log, "upstream {} connected", remote.label(); "event" => "connected",
+            "attempt" => attempt, "reason" => reason.to_string(), "took_seconds" => seconds(took));
+        let fill = Box::new(Fill::new(dialed, now));
+        self.link = Link::Connected { upstream: number, attempt, since: now, fill };
+    }
+
+    fn fail(&mut self, begun: Begun, error: &DialError, now: Instant) {
+        let Begun { number: attempt, upstream: number, reason, .. } = begun;
+        let took = now.saturating_duration_since(begun.at);
+        self.upstreams[number].metrics.attempted(error.kind(), took);
+        self.schedule.failed(now);
+        let again = self.wait(number, Reason::Failed(error.kind()), now);
+        let Upstream { remote, log, .. } = &self.upstreams[number];
+        let why = format!("upstream {} {error}", remote.label());
+        self.status.failed(error.kind(), &why, again, now);
+        warn!(log, "{why}"; "event" => "error", "error" => error.kind(),
+            "attempt" => attempt, "reason" => reason.to_string(), "took_seconds" => seconds(took));
     }
 
     /// Reads the connected upstream into the ring; an end of it is dealt with here.
@@ -186,7 +224,7 @@ impl Failover {
     /// Whether there is something to do though nothing has come. Joins a silent multicast group
     /// again, on a thread of its own: the kernel may take its time over it.
     pub fn is_due(&mut self, now: Instant) -> bool {
-        let Link::Connected { upstream, fill } = &mut self.link else { return false };
+        let Link::Connected { upstream, fill, .. } = &mut self.link else { return false };
         let due = fill.deadline().is_some_and(|deadline| deadline <= now);
         if let Some(Rejoin { membership, socket, first }) = fill.rejoin_due(now) {
             let log = self.upstreams[*upstream].log.clone();
@@ -231,6 +269,9 @@ impl Failover {
             self.upstreams[upstream].metrics.connected(false);
         }
         self.link = Link::Off;
+        if let Some(any) = self.upstreams.first() {
+            any.metrics.state(UpstreamState::Off);
+        }
     }
 
     /// Publishes what was counted.
@@ -242,17 +283,20 @@ impl Failover {
 
     /// Lets go of the connected upstream; the next attempt is due when the schedule says.
     pub fn give_up(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
-        let Link::Connected { upstream: number, fill } = &mut self.link else { return };
-        let number = *number;
+        let Link::Connected { upstream: number, attempt, since, fill } = &mut self.link else {
+            return;
+        };
+        let (number, attempt, up) = (*number, *attempt, now.saturating_duration_since(*since));
         fill.finish(ring, &mut self.counts);
         self.publish();
-        let upstream = &self.upstreams[number];
-        upstream.metrics.connected(false);
-        upstream.metrics.lost(loss.kind());
-        let why = format!("upstream {} {loss}", upstream.remote.label());
+        self.upstreams[number].metrics.connected(false);
+        self.upstreams[number].metrics.lost(loss.kind());
         self.schedule.lost(now);
-        self.wait(why.clone(), now);
+        let again = self.wait(number, Reason::Lost(loss.kind()), now);
         let Upstream { remote, log, .. } = &self.upstreams[number];
+        let why = format!("upstream {} {loss}", remote.label());
+        self.status.lost(&why, again, now);
+        let log = log.new(o!("attempt" => attempt, "up_seconds" => seconds(up)));
         if matches!((loss, remote.kind()), (Loss::Ended, RemoteKind::File(_))) {
             info!(log, "{why}, and will be played again"; "event" => "ended");
         } else {
@@ -260,9 +304,17 @@ impl Failover {
         }
     }
 
-    fn wait(&mut self, why: String, now: Instant) {
+    /// Waits for the next attempt, to be made for this `reason`. Answers whether there will be one.
+    fn wait(&mut self, upstream: usize, reason: Reason, now: Instant) -> bool {
+        self.reason = reason;
         let again = self.schedule.due(now).is_some();
-        self.status.lost(why, again, now);
-        self.link = if again { Link::Waiting } else { Link::Off };
+        let (link, state) = if again {
+            (Link::Waiting, UpstreamState::Waiting)
+        } else {
+            (Link::Off, UpstreamState::Off)
+        };
+        self.link = link;
+        self.upstreams[upstream].metrics.state(state);
+        again
     }
 }
