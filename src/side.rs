@@ -93,9 +93,9 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
     };
     let answer = response.outgoing(method, version, false);
     let mut sent = 0;
-    while !answer.after(sent).is_empty() {
+    while sent < answer.len() {
         socket.set_write_timeout(Some(left(deadline)?))?;
-        sent += socket.write(answer.after(sent))?;
+        sent += socket.write_vectored(&answer.after(sent))?;
     }
     socket.shutdown(Shutdown::Write)?;
     // Until the client has hung up: closing with unread input would reset the connection.

@@ -143,13 +143,10 @@ impl CatchingUp {
 
     fn offer<'a>(&'a self, ring: &'a Ring, to: Position, slices: &mut [IoSlice<'a>]) -> usize {
         let mut before = 0;
-        let mut ahead = self.first.sent;
-        // Twice at most: head and body.
-        while ahead < self.first.answer.len() {
-            let part = self.first.answer.after(ahead);
-            slices[before] = IoSlice::new(part);
+        let first = self.first.answer.after(self.first.sent);
+        for part in first.into_iter().filter(|part| !part.is_empty()) {
+            slices[before] = part;
             before += 1;
-            ahead += part.len();
         }
         before + ring.slices(self.position, to.max(self.position), &mut slices[before..])
     }

@@ -1,7 +1,6 @@
 //! An answer that is no stream: it is sent whole, then the connection goes on or ends in an orderly
 //! way.
 
-use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 use restreamer_sys::{Moved, file, socket};
@@ -54,12 +53,8 @@ impl Draining {
 
     /// Goes on as far as possible.
     pub fn advance(mut self) -> Drained {
-        loop {
-            let rest = self.answer.after(self.sent);
-            if rest.is_empty() {
-                break;
-            }
-            match file::write(self.connection.socket.as_fd(), &[IoSlice::new(rest)]) {
+        while self.sent < self.answer.len() {
+            match file::write(self.connection.socket.as_fd(), &self.answer.after(self.sent)) {
                 Ok(Moved::Bytes(n)) => self.sent += n.get(),
                 Ok(Moved::Blocked) => return self.listen(),
                 Ok(Moved::Ended) | Err(_) => return Drained::Over,

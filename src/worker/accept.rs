@@ -127,6 +127,8 @@ impl Listeners {
 fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (socket, peer) = listener.accept()?;
     socket.set_nonblocking(true)?;
+    // On a connection that goes on, an answer is not to wait for the acknowledgement of the last.
+    socket.set_nodelay(true)?;
     Ok((socket, peer))
 }
 
