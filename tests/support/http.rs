@@ -100,3 +100,76 @@ pub fn hang_up(socket: &TcpStream) {
     // It may be gone already.
     let _gone = socket.shutdown(Shutdown::Both);
 }
+
+/// A connection that carries one request after the other.
+pub struct Session {
+    socket: TcpStream,
+    /// What came behind the last answer.
+    rest: Vec<u8>,
+}
+
+impl Session {
+    pub fn open(address: SocketAddr) -> Session {
+        Session { socket: connect(address), rest: Vec::new() }
+    }
+
+    pub fn say(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).unwrap();
+    }
+
+    /// Reads the answer to a request with this method, which says its length.
+    pub fn hear(&mut self, method: &str) -> Answer {
+        let is_end = |four: &[u8]| four == b"\r\n\r\n";
+        let head = loop {
+            match self.rest.windows(4).position(is_end) {
+                Some(end) => break end + 4,
+                None => self.read_more(),
+            }
+        };
+        let mut answer = Answer::parse(&self.rest[..head]);
+        let length = match (method, answer.status) {
+            ("HEAD", _) | (_, 204 | 304) => 0,
+            _ => answer.header("Content-Length").expect("a length").parse().unwrap(),
+        };
+        while self.rest.len() < head + length {
+            self.read_more();
+        }
+        answer.body = self.rest[head..head + length].to_vec();
+        self.rest.drain(..head + length);
+        answer
+    }
+
+    pub fn ask(&mut self, method: &str, path: &str) -> Answer {
+        self.ask_with(method, path, "")
+    }
+
+    /// Asks with more header lines, each with its end.
+    pub fn ask_with(&mut self, method: &str, path: &str, lines: &str) -> Answer {
+        self.say(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n").as_bytes());
+        self.hear(method)
+    }
+
+    /// The connection, if nothing came behind the last answer.
+    pub fn into_socket(self) -> TcpStream {
+        assert_eq!(String::from_utf8_lossy(&self.rest), "", "behind the last answer");
+        self.socket
+    }
+
+    /// Asserts that the connection ends in order, and that nothing more comes.
+    pub fn assert_over(mut self) {
+        self.socket.read_to_end(&mut self.rest).expect("closed, not reset");
+        self.into_socket();
+    }
+
+    fn read_more(&mut self) {
+        let mut buffer = vec![0; 64 * 1024];
+        let n = self.socket.read(&mut buffer).unwrap();
+        assert!(n > 0, "the connection ends behind {:?}", String::from_utf8_lossy(&self.rest));
+        self.rest.extend_from_slice(&buffer[..n]);
+    }
+}
+
+/// GET of what says its length, on a connection that goes on or not.
+pub fn fetch(address: SocketAddr, path: &str) -> Answer {
+    Session::open(address).ask("GET", path)
+}

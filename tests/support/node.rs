@@ -244,6 +244,11 @@ pub fn stream(path: &str, remote: &str) -> Value {
     json!({ "type": "stream", "serve": path, "remote": remote })
 }
 
+/// A resource that tells of the node, or of the stream at `remote`.
+pub fn api(path: &str, api: &str, remote: Option<&str>) -> Value {
+    json!({ "type": "api", "serve": path, "api": api, "remote": remote })
+}
+
 /// The program run to its end: (exit code, standard output, standard error). One that does not end
 /// is killed: its output must not be long.
 pub fn run(arguments: &[&str], dir: &Path) -> (i32, String, String) {
