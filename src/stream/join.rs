@@ -122,7 +122,7 @@ impl Stream {
     }
 
     /// Takes note of what a viewer's socket reports. Answers whether the stream needs a turn: to
-    /// send, or to tell who is left.
+    /// send, to tell who is left, or to be looked at again in time.
     pub fn on_viewer(&mut self, key: ViewerKey, ready: Readiness, now: Instant) -> bool {
         let Some(member) = self.members.get_mut(key.index) else { return false };
         if member.generation != key.generation {
@@ -134,11 +134,13 @@ impl Stream {
             return true;
         }
         let connection = &mut member.viewer.connection;
+        let mut check = false;
         match if ready.readable { connection.listen() } else { Heard::Silence } {
             Heard::Silence => {}
             Heard::End => {
                 connection.half_closed.get_or_insert(now);
                 self.check_soon(now);
+                check = true;
             }
             Heard::Over(why) => {
                 self.remove(key.index, why, now);
@@ -146,6 +148,7 @@ impl Stream {
             }
         }
         let member = &mut self.members[key.index];
-        ready.writable && member.viewer.unblock()
+        let waited = ready.writable && member.viewer.unblock();
+        check || waited
     }
 }

@@ -221,7 +221,8 @@ fn one_who_hung_up_on_a_silent_stream_is_let_go() {
     read(&mut far, 4);
     drop(far);
     let readable = Readiness { readable: true, ..Readiness::default() };
-    bench.stream.on_viewer(key, readable, bench.now);
+    let turn = bench.stream.on_viewer(key, readable, bench.now);
+    assert!(turn, "or else nobody asks when to look again");
     assert_eq!(bench.stream.viewers(), 1, "it may still listen");
     let mut checks = 0;
     while bench.stream.viewers() > 0 {
