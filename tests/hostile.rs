@@ -13,7 +13,6 @@ use restreamer::limits::{
     HEAD_BYTES_MAX, HEAD_TIMEOUT, HEADERS_MAX, SIDE_CONNECTIONS_MAX, TALK_BYTES_MAX,
     TARGET_BYTES_MAX,
 };
-use socket2::SockRef;
 use support::crowd::{Crowd, Pace};
 use support::eventually;
 use support::http::{self, Answer};
@@ -84,7 +83,7 @@ fn a_connection_closed_at_any_byte_of_its_request_leaves_nothing() {
                 socket.write_all(&GOOD[..end]).unwrap();
                 match way {
                     Way::Close => drop(socket),
-                    Way::Reset => reset(socket),
+                    Way::Reset => http::reset(socket),
                     Way::HalfClose if end < GOOD.len() => {
                         socket.shutdown(Shutdown::Write).unwrap();
                         let mut answer = Vec::new();
@@ -105,14 +104,14 @@ fn a_reset_right_after_the_request_leaves_nothing() {
             for _ in 0..20 {
                 let mut socket = http::connect(node.address);
                 socket.write_all(request).unwrap();
-                reset(socket);
+                http::reset(socket);
             }
         }
         // In the middle of the stream.
         for _ in 0..20 {
             let mut viewer = http::watch(node.address, "/a.ts");
             http::read_bytes(&mut viewer, PACKET_BYTES / 2);
-            reset(viewer);
+            http::reset(viewer);
         }
     });
 }
@@ -283,7 +282,7 @@ fn a_thousand_connects_and_disconnects_leave_no_descriptors() {
                 http::read_bytes(viewer, number % 3 * PACKET_BYTES / 2);
             }
             for viewer in viewers {
-                if round % 2 == 0 { reset(viewer) } else { drop(viewer) }
+                if round % 2 == 0 { http::reset(viewer) } else { drop(viewer) }
             }
         }
         let all = (ROUNDS * AT_ONCE) as u64;
@@ -607,12 +606,6 @@ fn exchange_if_served(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     let _too_busy = socket.write_all(request).and_then(|()| socket.read_to_end(&mut answer));
     answer
-}
-
-/// Ends a connection as a crashed or impatient client does.
-fn reset(socket: TcpStream) {
-    SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(socket);
 }
 
 fn shown(bytes: &[u8]) -> String {

@@ -2,6 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::PATIENCE;
 
@@ -93,6 +96,12 @@ pub fn read_bytes(socket: &mut TcpStream, bytes: usize) -> Vec<u8> {
     let mut buffer = vec![0; bytes];
     socket.read_exact(&mut buffer).unwrap();
     buffer
+}
+
+/// Ends a connection as a crashed or impatient client does.
+pub fn reset(socket: TcpStream) {
+    SockRef::from(&socket).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(socket);
 }
 
 /// Hangs up, as a player does.
