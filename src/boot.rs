@@ -14,14 +14,15 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use restreamer_sys::signal::{Signal, Signals};
-use slog::{Logger, crit, info, o, warn};
+use slog::{Logger, crit, error, info, o, warn};
 
 use crate::config::Config;
 use crate::egress::{Client, Egress, Proxies, Trust, TrustError};
 use crate::limits::{
     DATAGRAM_BUFFER_BYTES_MIN, DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, NOTIFY_CROSSINGS_MAX, PACKET_BYTES,
 };
-use crate::log::{self, LogHandle, Target, access};
+use crate::log::access::{self, AccessLog};
+use crate::log::{self, LogHandle, Target};
 use crate::metrics::Metrics;
 use crate::notify;
 use crate::resource::{Desk, Node};
@@ -84,13 +85,33 @@ pub struct Running {
     signals: Signals,
     log: Logger,
     log_handle: LogHandle,
+    access: AccessLog,
     sender: Sender,
     done: Receiver<()>,
     dialer: Dialer,
 }
 
-/// Starts a node. `warnings` go to its log.
-pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError> {
+/// Something to say of the configuration at start.
+#[derive(Clone, Debug)]
+pub struct Remark {
+    /// What there is to say.
+    pub text: String,
+    /// Part of what it asks for will not happen.
+    pub is_error: bool,
+}
+
+impl Remark {
+    fn log(&self, log: &Logger) {
+        if self.is_error {
+            error!(log, "{}", self.text; "event" => "error", "error" => "config");
+        } else {
+            warn!(log, "{}", self.text; "event" => "config");
+        }
+    }
+}
+
+/// Starts a node. `remarks` go to its log.
+pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> {
     let signals = Signals::block().map_err(kernel("signals cannot be blocked"))?;
     let open_files = restreamer_sys::limit::raise_open_files()
         .map_err(kernel("the limit of open files cannot be raised"))?;
@@ -106,8 +127,8 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
     report_panics(log.clone(), log_handle.clone());
     let egress = egress(config, &log)?;
-    for warning in warnings {
-        warn!(log, "{warning}"; "event" => "config");
+    for remark in remarks {
+        remark.log(&log);
     }
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
         "event" => "start", "open_files" => open_files, "streams" => config.streams.len());
@@ -128,17 +149,17 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
     let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
     let dialer = Dialer::new(config.timeout, buffer_bytes, egress);
     let node = Arc::new(Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), now));
-    let desk = Desk::start(Arc::clone(&node)).map_err(kernel("a thread cannot be started"))?;
+    let desk = Desk::start(&node).map_err(kernel("a thread cannot be started"))?;
     let parts = worker::Parts {
         number: 0,
         resources: resources::resources(config),
         streams,
         listeners,
         arrival: resources::arrival(config),
-        refusal: config.refusal,
+        refuse_with: config.refuse_with,
         desk,
         statics,
-        access,
+        access: access.clone(),
         dialer: dialer.clone(),
         metrics,
         period: config.turn,
@@ -148,8 +169,17 @@ pub fn start(config: &Config, warnings: &[String]) -> Result<Running, BootError>
         .map_err(kernel("the side port cannot be served"))?;
     let (worker, sender) = Worker::new(parts, now).map_err(kernel("a worker cannot be made"))?;
     let done = run_worker(worker, log.clone(), log_handle.clone())?;
-    let running =
-        Running { addresses, side_addresses, signals, log, log_handle, sender, done, dialer };
+    let running = Running {
+        addresses,
+        side_addresses,
+        signals,
+        log,
+        log_handle,
+        access,
+        sender,
+        done,
+        dialer,
+    };
     running.tell_addresses();
     Ok(running)
 }
@@ -184,6 +214,7 @@ impl Running {
         }
         self.dialer.wait_for_commands(deadline.saturating_duration_since(Instant::now()));
         info!(self.log, "stopped"; "event" => "stop");
+        self.access.flush(LOG_FLUSH_TIMEOUT);
         self.log_handle.flush(LOG_FLUSH_TIMEOUT);
         Ok(())
     }

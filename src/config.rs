@@ -85,7 +85,7 @@ pub struct Config {
     /// Viewers of one address, all streams together, at which more are refused; `None` is no limit.
     pub max_per_address: Option<usize>,
     /// What a viewer gets who is refused.
-    pub refusal: Refusal,
+    pub refuse_with: RefuseWith,
     /// Networks of proxies whose word about a client's address counts.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether every connection begins with a PROXY protocol header.
@@ -121,7 +121,7 @@ impl Default for Config {
             log: None,
             turn: TurnPeriod::Adaptive,
             max_per_address: None,
-            refusal: Refusal::NotFound,
+            refuse_with: RefuseWith::NotFound,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             ca_file: None,
@@ -146,7 +146,7 @@ pub enum TurnPeriod {
 
 /// What a viewer gets who is refused because there is no upstream or no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefuseWith {
     /// 404, which legacy players understand.
     NotFound,
     /// 503 and `Retry-After`.

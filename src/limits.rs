@@ -82,6 +82,9 @@ pub const SLICES_MAX: usize = 8;
 pub const FILL_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
 /// Bytes written to one viewer who is catching up, in one turn.
 pub const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
+/// Bytes written to guests in one turn, all together: answers that are no stream make no viewer
+/// wait for more than a few milliseconds.
+pub const GUESTS_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
 /// What two turns' data can raise a lag limit to.
 pub const LAG_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room asked for in the pipe between a command, file, FIFO or TLS connection and a worker.
@@ -117,13 +120,18 @@ pub const PROXY_TEXT_BYTES_MAX: usize = 107;
 pub const PROXY_BINARY_BYTES_MAX: usize = 2048;
 /// Proxies named by `Forwarded` or `X-Forwarded-For` that are looked at, the nearest first.
 pub const FORWARDED_ELEMENTS_MAX: usize = 32;
-/// Time from the connection to the end of its request head.
 /// What is kept of a request's `User-Agent`, for the access log.
 pub const USER_AGENT_BYTES_MAX: usize = 256;
 /// Time from the connection, or from the last answer, to the end of a request head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections whose request head is not whole yet, or whose refusal is being sent.
+/// Connections that are no viewer's: who has not asked yet, waits for an answer or is sent one.
 pub const GUESTS_MAX: usize = 8192;
+/// How many of them may wait for an answer, and how many may be sent one.
+pub const SLOW_GUESTS_MAX: usize = GUESTS_MAX / 4;
+/// Guests served in one turn; about 10 ms.
+pub const GUESTS_PER_TURN_MAX: usize = 512;
+/// Bodies of answers that are being sent, all together, each counted once.
+pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Time for an answer that is made on another thread; a static resource may have to be fetched.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time to fetch a static resource, where `timeout` sets no limit.
@@ -139,6 +147,9 @@ pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
 pub const ANSWERS_MAX: usize = 1024;
 /// Questions about the node that wait to be answered.
 pub const DESK_JOBS_MAX: usize = 1024;
+/// How long a text of all metrics is sent to those who ask for it on the main port: a crowd of them
+/// costs what one costs.
+pub const METRICS_SHARED_FOR: Duration = Duration::from_millis(100);
 /// A file that viewers get before a stream.
 pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Lines of the access log that wait to be written; more are dropped and counted.

@@ -7,9 +7,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use restreamer::boot::{self, BootError, Running};
+use restreamer::boot::{self, BootError, Remark, Running};
 use restreamer::cli::{Cli, Command, Demo, Serve};
-use restreamer::config::{self, Config, Listen, Parsed, Remote, StreamConfig};
+use restreamer::config::{self, Config, Listen, Parsed, ProblemKind, Remote, StreamConfig};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -42,8 +42,14 @@ fn serve_file(serve: &Serve) -> ExitCode {
         }
         return ExitCode::FAILURE;
     };
-    let warnings: Vec<_> = parsed.warnings.iter().map(|w| w.display(&name).to_string()).collect();
-    exit(boot::start(&config, &warnings).and_then(Running::serve))
+    let remark = |warning: &config::Problem| Remark {
+        text: warning.display(&name).to_string(),
+        // An unknown key asks for nothing that anybody knows.
+        is_error: warning.is_refused_by_check()
+            && !matches!(warning.kind, ProblemKind::UnknownKey { .. }),
+    };
+    let remarks: Vec<_> = parsed.warnings.iter().map(remark).collect();
+    exit(boot::start(&config, &remarks).and_then(Running::serve))
 }
 
 fn serve_demo(demo: &Demo) -> ExitCode {

@@ -81,8 +81,8 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
                 break (request.method, request.version, routes::answer(node, &request));
             }
             Parsed::Part => return Ok(()),
-            Parsed::Refused(refusal) => {
-                break (Method::Get, Version::Http11, Response::text(refusal.status()));
+            Parsed::Refused(error) => {
+                break (Method::Get, Version::Http11, Response::text(error.status()));
             }
         }
         socket.set_read_timeout(Some(left(deadline)?))?;

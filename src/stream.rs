@@ -16,8 +16,9 @@ pub mod join;
 pub mod trunk;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use slab::Slab;
 use slog::{Logger, info};
@@ -133,14 +134,15 @@ impl Stream {
         self.failover.is_connected()
     }
 
-    /// Switches it off, which ends its viewers on a packet boundary, or on again.
-    pub fn switch(&mut self, on: bool, now: Instant) {
+    /// Switches it off, which ends its viewers on a packet boundary, or on again, as `client` says.
+    pub fn switch(&mut self, on: bool, client: IpAddr, now: Instant) {
         if self.off != on {
             return;
         }
         self.off = !on;
         self.metrics.switched(on);
-        info!(self.log, "switched {}", if on { "on" } else { "off" }; "event" => "control");
+        info!(self.log, "{client} has switched it {}", if on { "on" } else { "off" };
+            "event" => "control", "client" => client.to_string());
         if self.off {
             self.end_viewers(Departure::SwitchedOff, now + DRAIN_TIMEOUT);
         }
@@ -223,6 +225,15 @@ impl Stream {
         self.publish(now);
     }
 
+    /// Cuts the viewers who have not taken the rest in time.
+    pub fn cut(&mut self, now: Instant) {
+        let left: Vec<_> = self.members.iter().map(|(key, _)| key).collect();
+        for key in left {
+            self.remove(key, Departure::TooSlowToEnd, now);
+        }
+        self.publish(now);
+    }
+
     /// Ends every viewer; see [`Viewer::end`].
     fn end_viewers(&mut self, why: Departure, deadline: Instant) {
         for (_, member) in &mut self.members {
@@ -243,8 +254,9 @@ impl Stream {
             status: 200,
             bytes: visit.bytes,
             packets_skipped: visit.packets_skipped,
-            time: now.saturating_duration_since(connection.since),
+            time: now.saturating_duration_since(visit.since),
             reason: why.reason(),
+            at: SystemTime::now(),
         });
     }
 

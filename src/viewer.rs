@@ -4,10 +4,11 @@
 //! old one by value: [`asking::Asking`] (its request head is read) → [`catching_up::CatchingUp`]
 //! (served from the ring, at its own position) ⇄ [`live::Live`] (at the head, fed by the fan-out)
 //! → [`ending::Ending`] (gets the rest, then is let go). Who asks for something else or is refused
-//! is [`waiting::Waiting`] for an answer, then [`draining::Draining`], and may ask again. Never
-//! holds a copy of the stream beyond the rest of one packet. Driven by the stream's turn; a guest
-//! that is no viewer is driven by the worker.
+//! is an [`asker::Asker`], then [`draining::Draining`] when the answer is there, and may ask again.
+//! Never holds a copy of the stream beyond the rest of one packet. Driven by the stream's turn; a
+//! guest that is no viewer is driven by the worker.
 
+pub mod asker;
 pub mod asking;
 pub mod catching_up;
 pub mod draining;
@@ -15,7 +16,6 @@ pub mod ending;
 pub mod live;
 pub mod stall;
 pub mod visit;
-pub mod waiting;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -52,8 +52,6 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Who is behind it: the peer, or whoever a proxy that we trust speaks for.
     pub client: IpAddr,
-    /// When it was accepted.
-    pub since: Instant,
     /// Requests it has made.
     pub requests: u32,
     /// Bytes it sent that nobody asked for.
@@ -163,9 +161,11 @@ impl Viewer {
 
 impl Connection {
     /// A connection just accepted.
-    pub fn new(socket: TcpStream, peer: SocketAddr, since: Instant) -> Connection {
+    pub fn new(socket: TcpStream, peer: SocketAddr) -> Connection {
+        // An IPv4 peer of a listener for both families comes mapped into IPv6.
         let client = peer.ip().to_canonical();
-        Connection { socket, peer, client, since, requests: 0, talked: 0, half_closed: None }
+        let peer = SocketAddr::new(client, peer.port());
+        Connection { socket, peer, client, requests: 0, talked: 0, half_closed: None }
     }
 
     /// Reads and forgets what a client sends beyond its request, so that closing the connection

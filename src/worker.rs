@@ -17,7 +17,6 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
@@ -25,7 +24,7 @@ use mio::{Events, Interest, Poll, Registry};
 use slog::{Logger, info};
 
 use crate::clock::earlier;
-use crate::config::{Refusal, TurnPeriod};
+use crate::config::{RefuseWith, TurnPeriod};
 use crate::http::route::Routes;
 use crate::limits::{DRAIN_TIMEOUT, EVENTS_MAX};
 use crate::log::access::AccessLog;
@@ -40,7 +39,7 @@ use accept::{Arrival, Listeners};
 use answer::Resource;
 use deadlines::Deadlines;
 use guests::Guests;
-use handoff::{Command, Sender};
+use handoff::{Command, Orders, Sender};
 use token::Token;
 use turn::Period;
 
@@ -60,7 +59,7 @@ pub struct Parts {
     /// How connections come in.
     pub arrival: Arrival,
     /// What a viewer gets who is refused.
-    pub refusal: Refusal,
+    pub refuse_with: RefuseWith,
     /// What answers questions about the node.
     pub desk: Desk,
     /// The static resources.
@@ -87,14 +86,14 @@ pub struct Worker {
     routes: Routes<usize>,
     resources: Vec<Resource>,
     arrival: Arrival,
-    refusal: Refusal,
+    refuse_with: RefuseWith,
     desk: Desk,
     statics: Vec<Arc<Static>>,
     access: AccessLog,
     listeners: Listeners,
     guests: Guests,
     deadlines: Deadlines,
-    commands: Receiver<Command>,
+    orders: Orders,
     sender: Sender,
     dialer: Dialer,
     metrics: Arc<Metrics>,
@@ -110,7 +109,7 @@ impl Worker {
     /// [`Worker::run`].
     pub fn new(parts: Parts, now: Instant) -> io::Result<(Worker, Sender)> {
         let poll = Poll::new()?;
-        let (sender, commands) = handoff::channel(poll.registry(), parts.streams.len())?;
+        let (sender, orders) = handoff::channel(poll.registry(), parts.streams.len())?;
         let mut listeners = Listeners::new(parts.listeners);
         listeners.register(poll.registry())?;
         let worker = Worker {
@@ -122,13 +121,13 @@ impl Worker {
             routes: answer::routes(&parts.resources),
             resources: parts.resources,
             arrival: parts.arrival,
-            refusal: parts.refusal,
+            refuse_with: parts.refuse_with,
             desk: parts.desk,
             statics: parts.statics,
             access: parts.access,
             listeners,
             guests: Guests::default(),
-            commands,
+            orders,
             sender: sender.clone(),
             dialer: parts.dialer,
             counts: parts.metrics.worker(parts.number),
@@ -162,6 +161,9 @@ impl Worker {
                 self.turn(now);
             }
             if self.is_done(now) {
+                for stream in &mut self.streams {
+                    stream.cut(now);
+                }
                 return Ok(());
             }
         }
@@ -211,7 +213,7 @@ impl Worker {
     }
 
     fn on_commands(&mut self, now: Instant) {
-        while let Ok(command) = self.commands.try_recv() {
+        while let Ok(command) = self.orders.commands.try_recv() {
             match command {
                 Command::Dialed { stream, result } => {
                     let connected = self.streams[stream].failover().dialed(*result, now);
@@ -221,11 +223,15 @@ impl Worker {
                     self.reschedule(stream, now);
                 }
                 Command::Answered { guest, response } => {
-                    self.metrics.answered(response.status());
-                    self.guests.answered(guest, *response, now);
+                    let status = response.status();
+                    if self.guests.answered(guest, *response, now) {
+                        self.metrics.answered(status);
+                    }
                 }
-                Command::Stop => self.stop(now),
             }
+        }
+        if self.orders.stop() {
+            self.stop(now);
         }
     }
 

@@ -97,7 +97,7 @@ fn an_unknown_key_fails_the_check_and_is_a_warning_at_start() {
 }
 
 #[test]
-fn a_check_of_no_stream_fails_the_check_and_is_a_warning_at_start() {
+fn a_check_of_no_stream_fails_the_check_and_is_an_error_in_the_log_at_start() {
     let config = json!({
         "listen": "127.0.0.1:0", "side": "127.0.0.1:0",
         "resources": [
@@ -110,8 +110,8 @@ fn a_check_of_no_stream_fails_the_check_and_is_a_warning_at_start() {
     assert_eq!((code, out.as_str()), (1, ""));
     assert_eq!(err, format!("{file}:1: resources[0].remote: no stream is served at `/b.ts`\n"));
     let node = Node::spawn(&[&file], dir);
-    let warning = node.await_log(|entry| entry["message"] == err.trim());
-    assert_eq!((&warning["level"], &warning["event"]), (&json!("warning"), &json!("config")));
+    let error = node.await_log(|entry| entry["message"] == err.trim());
+    assert_eq!((&error["event"], &error["error"]), (&json!("error"), &json!("config")));
     node.await_log(|entry| entry["side"].is_string());
 }
 

@@ -17,7 +17,7 @@ use super::address::{self, Listen};
 use super::file::File;
 use super::problem::{At, ProblemKind, Problems};
 use super::section::{Field, Items};
-use super::{Config, NotificationEvent, Refusal, TurnPeriod};
+use super::{Config, NotificationEvent, RefuseWith, TurnPeriod};
 use crate::limits::TRUSTED_PROXIES_MAX;
 
 /// The configuration a file stands for: worth something only if no problem was an error.
@@ -62,7 +62,7 @@ pub(super) fn check(
             None => TurnPeriod::Adaptive,
         },
         max_per_address: count(file.max_per_address),
-        refusal: refusal(file.refuse_with, file.retry_after, problems),
+        refuse_with: refusal(file.refuse_with, file.retry_after, problems),
         trusted_proxies: trusted_proxies(file.trusted_proxies, problems),
         proxy_protocol: file.proxy_protocol.or(default.proxy_protocol),
         ca_file: path(file.certificates),
@@ -132,20 +132,20 @@ fn connections(
 }
 
 fn refusal(
-    refuse_with: Field<Refusal>,
+    refuse_with: Field<RefuseWith>,
     retry_after: Field<usize>,
     problems: &mut Problems,
-) -> Refusal {
+) -> RefuseWith {
     let misplaced = !matches!(refuse_with, Field::Refused);
-    match (refuse_with.or(Config::default().refusal), retry_after.given()) {
-        (Refusal::Unavailable { .. }, Some((_, seconds))) => {
-            Refusal::Unavailable { retry_after: Duration::from_secs(seconds as u64) }
+    match (refuse_with.or(Config::default().refuse_with), retry_after.given()) {
+        (RefuseWith::Unavailable { .. }, Some((_, seconds))) => {
+            RefuseWith::Unavailable { retry_after: Duration::from_secs(seconds as u64) }
         }
-        (refusal @ Refusal::NotFound, Some((at, _))) if misplaced => {
+        (refusal @ RefuseWith::NotFound, Some((at, _))) if misplaced => {
             problems.warn(at, ProblemKind::NoEffect("unless `refuse_with` is 503"));
             refusal
         }
-        (refusal, _) => refusal,
+        (refuse_with, _) => refuse_with,
     }
 }
 

@@ -9,7 +9,7 @@ mod users;
 
 use std::time::Duration;
 
-use super::Refusal;
+use super::RefuseWith;
 use super::problem::{At, Problems};
 use super::section::{Field, Items, Section};
 use super::tree::Node;
@@ -48,9 +48,9 @@ const FILE_KEYS: &[&str] = &[
 ];
 
 /// The statuses a viewer may be refused with; `retry_after` is what it is by default.
-const REFUSALS: &[(&str, Refusal)] = &[
-    ("404", Refusal::NotFound),
-    ("503", Refusal::Unavailable { retry_after: Duration::from_secs(5) }),
+const REFUSALS: &[(&str, RefuseWith)] = &[
+    ("404", RefuseWith::NotFound),
+    ("503", RefuseWith::Unavailable { retry_after: Duration::from_secs(5) }),
 ];
 
 /// The file. Keys without any effect are checked and then gone.
@@ -71,7 +71,7 @@ pub(super) struct File {
     pub(super) turn: Field<usize>,
     pub(super) certificates: Field<String>,
     pub(super) max_per_address: Field<usize>,
-    pub(super) refuse_with: Field<Refusal>,
+    pub(super) refuse_with: Field<RefuseWith>,
     /// Whole seconds.
     pub(super) retry_after: Field<usize>,
     pub(super) trusted_proxies: Field<Items<(At, String)>>,

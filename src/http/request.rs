@@ -38,11 +38,13 @@ pub struct Headers {
 }
 
 impl Request {
-    /// The value of a parameter in the query, decoded; of several the first. Without a `=` it is
-    /// the empty string.
+    /// The value of a parameter in the query, percent-decoded; of several the first. Without a `=`
+    /// it is the empty string. A plus is a plus: base64 has some, and only forms mean a space.
     pub fn parameter(&self, name: &str) -> Option<String> {
-        let mut all = url::form_urlencoded::parse(self.query.expose().as_bytes());
-        all.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        let mut all =
+            self.query.expose().split('&').map(|one| one.split_once('=').unwrap_or((one, "")));
+        let (_, value) = all.find(|(key, _)| *key == name)?;
+        Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
     }
 }
 
@@ -76,12 +78,12 @@ pub enum Parsed {
     /// The beginning of one.
     Part,
     /// No head, and never one.
-    Refused(Refusal),
+    Refused(HeadError),
 }
 
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum HeadError {
     /// Not HTTP.
     #[error("malformed request head")]
     Malformed,
@@ -99,14 +101,14 @@ pub enum Refusal {
     Version,
 }
 
-impl Refusal {
+impl HeadError {
     /// The status that answers it.
     pub fn status(self) -> u16 {
         match self {
-            Refusal::Malformed | Refusal::NoHost => 400,
-            Refusal::TargetTooLong => 414,
-            Refusal::HeadTooLong => 431,
-            Refusal::Version => 505,
+            HeadError::Malformed | HeadError::NoHost => 400,
+            HeadError::TargetTooLong => 414,
+            HeadError::HeadTooLong => 431,
+            HeadError::Version => 505,
         }
     }
 }
@@ -123,28 +125,28 @@ pub fn parse(bytes: &[u8]) -> Parsed {
         Ok(Status::Complete(length)) if length > HEAD_BYTES_MAX => too_long(bytes),
         Ok(Status::Complete(length)) => match whole(&request, &bytes[..length]) {
             Ok(request) => Parsed::Whole(Box::new(request), length),
-            Err(refusal) => Parsed::Refused(refusal),
+            Err(error) => Parsed::Refused(error),
         },
         Ok(Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => too_long(bytes),
-        Ok(Status::Partial) if target_too_long(bytes) => Parsed::Refused(Refusal::TargetTooLong),
+        Ok(Status::Partial) if target_too_long(bytes) => Parsed::Refused(HeadError::TargetTooLong),
         Ok(Status::Partial) => Parsed::Part,
-        Err(httparse::Error::TooManyHeaders) => Parsed::Refused(Refusal::HeadTooLong),
-        Err(httparse::Error::Version) => Parsed::Refused(Refusal::Version),
-        Err(_) => Parsed::Refused(Refusal::Malformed),
+        Err(httparse::Error::TooManyHeaders) => Parsed::Refused(HeadError::HeadTooLong),
+        Err(httparse::Error::Version) => Parsed::Refused(HeadError::Version),
+        Err(_) => Parsed::Refused(HeadError::Malformed),
     }
 }
 
-fn whole(request: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Request, Refusal> {
-    let target = request.path.ok_or(Refusal::Malformed)?;
+fn whole(request: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Request, HeadError> {
+    let target = request.path.ok_or(HeadError::Malformed)?;
     if target.len() > TARGET_BYTES_MAX {
-        return Err(Refusal::TargetTooLong);
+        return Err(HeadError::TargetTooLong);
     }
     let version = if request.version == Some(0) { Version::Http10 } else { Version::Http11 };
     let hosts = request.headers.iter().filter(|h| h.name.eq_ignore_ascii_case("host")).count();
     match (version, hosts) {
-        (Version::Http11, 0) => return Err(Refusal::NoHost),
+        (Version::Http11, 0) => return Err(HeadError::NoHost),
         (_, 0 | 1) => {}
-        _several => return Err(Refusal::Malformed),
+        _several => return Err(HeadError::Malformed),
     }
     let method = match request.method {
         Some("GET") => Method::Get,
@@ -208,7 +210,8 @@ fn may_keep(headers: &[Header<'_>], head: &[u8]) -> bool {
 }
 
 /// The decoded path of a target in origin form, absolute form, or `*` (RFC 9112, 3.2).
-fn path_of(target: &str) -> Result<String, Refusal> {
+fn path_of(target: &str) -> Result<String, HeadError> {
+    let target = target.split(['?', '#']).next().unwrap_or(target);
     let path = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => {
             rest.find('/').map_or("/", |slash| &rest[slash..])
@@ -216,16 +219,16 @@ fn path_of(target: &str) -> Result<String, Refusal> {
         _ => target,
     };
     if !path.starts_with('/') && path != "*" {
-        return Err(Refusal::Malformed);
+        return Err(HeadError::Malformed);
     }
-    let path = path.split(['?', '#']).next().unwrap_or(path);
     let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
-    let decoded = decoded.map_err(|_not_utf8| Refusal::Malformed)?.into_owned();
-    if decoded.contains('\0') { Err(Refusal::Malformed) } else { Ok(decoded) }
+    let decoded = decoded.map_err(|_not_utf8| HeadError::Malformed)?.into_owned();
+    if decoded.contains('\0') { Err(HeadError::Malformed) } else { Ok(decoded) }
 }
 
 fn too_long(bytes: &[u8]) -> Parsed {
-    let line = if target_too_long(bytes) { Refusal::TargetTooLong } else { Refusal::HeadTooLong };
+    let line =
+        if target_too_long(bytes) { HeadError::TargetTooLong } else { HeadError::HeadTooLong };
     Parsed::Refused(line)
 }
 
@@ -242,7 +245,7 @@ mod tests {
 
     fn refused(bytes: &[u8]) -> u16 {
         match parse(bytes) {
-            Parsed::Refused(refusal) => refusal.status(),
+            Parsed::Refused(error) => error.status(),
             other => panic!("{other:?}"),
         }
     }
@@ -279,6 +282,7 @@ mod tests {
             ("/a.ts?token=1/2", "/a.ts"),
             ("http://host:8000/a.ts?q", "/a.ts"),
             ("http://host", "/"),
+            ("http://host?x=/a.ts", "/"),
             ("/to/http://x/y", "/to/http://x/y"),
             ("/%C3%A9", "/é"),
         ] {
@@ -297,7 +301,7 @@ mod tests {
     fn parameters_of_the_query() {
         let request = request("GET /a?offline&token=a%20b+c&token=d&x=#f HTTP/1.0\r\n\r\n");
         assert_eq!(request.parameter("offline").as_deref(), Some(""));
-        assert_eq!(request.parameter("token").as_deref(), Some("a b c"));
+        assert_eq!(request.parameter("token").as_deref(), Some("a b+c"));
         assert_eq!(request.parameter("x").as_deref(), Some(""));
         assert_eq!(request.parameter("online"), None);
         assert!(!format!("{request:?}").contains("a%20b"), "a token is nobody's business");

@@ -8,13 +8,13 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::IntCounter;
 use serde::Serialize;
 
-use super::{LogHandle, Output, now};
+use super::{LogHandle, Output, rfc_3339};
 use crate::limits::{ACCESS_LINES_MAX, REFUSED_LINES_PER_SECOND_MAX};
 
 /// One who asked for a stream, at the end.
@@ -38,12 +38,21 @@ pub struct Entry {
     pub time: Duration,
     /// Why it went, or was refused.
     pub reason: &'static str,
+    /// When that was.
+    pub at: SystemTime,
+}
+
+#[derive(Debug)]
+enum Message {
+    Entry(Entry),
+    /// Answer when all before has been written.
+    Flush(SyncSender<()>),
 }
 
 /// Takes what there is to log.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    queue: Option<SyncSender<Entry>>,
+    queue: Option<SyncSender<Message>>,
     dropped: IntCounter,
 }
 
@@ -83,57 +92,88 @@ impl AccessLog {
     /// Hands over what is to be logged, and never waits.
     pub fn log(&self, entry: Entry) {
         if let Some(queue) = &self.queue
-            && queue.try_send(entry).is_err()
+            && queue.try_send(Message::Entry(entry)).is_err()
         {
             self.dropped.inc();
         }
     }
-}
 
-fn run(entries: &Receiver<Entry>, output: &Output) {
-    let mut refusals = Refusals::new(Instant::now());
-    while let Ok(entry) = entries.recv() {
-        let (shown, before) = refusals.judge(&entry, Instant::now());
-        let before = before.map(|many| Ok(summary(many)));
-        for line in before.into_iter().chain(shown.then(|| line(&entry))) {
-            match line {
-                Ok(line) => output.write(&line),
-                Err(_unencodable) => output.dropped.inc(),
-            }
+    /// Waits until all entries so far are written, at most for `patience`.
+    pub fn flush(&self, patience: Duration) {
+        let (done, wait) = sync_channel(1);
+        if let Some(queue) = &self.queue
+            && queue.try_send(Message::Flush(done)).is_ok()
+        {
+            let _late = wait.recv_timeout(patience);
         }
     }
 }
 
-/// Which refusals have a line of their own: the first of each second.
+fn run(messages: &Receiver<Message>, output: &Output) {
+    let mut refused = RefusedLines::new(Instant::now());
+    loop {
+        let message = match refused.deadline() {
+            None => messages.recv().map_err(RecvTimeoutError::from),
+            Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
+        };
+        if let Some(many) = refused.suppressed(Instant::now()) {
+            output.write(&summary(many));
+        }
+        match message {
+            Ok(Message::Entry(entry)) if refused.may_be_told(&entry) => match line(&entry) {
+                Ok(line) => output.write(&line),
+                Err(_unencodable) => output.dropped.inc(),
+            },
+            Ok(Message::Flush(done)) => {
+                let _gave_up_waiting = done.send(());
+            }
+            Ok(Message::Entry(_)) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Which refused requests have a line of their own: the first of each second.
 #[derive(Debug)]
-struct Refusals {
+struct RefusedLines {
     second: Instant,
     many: u32,
 }
 
-impl Refusals {
-    fn new(now: Instant) -> Refusals {
-        Refusals { second: now, many: 0 }
+impl RefusedLines {
+    fn new(now: Instant) -> RefusedLines {
+        RefusedLines { second: now, many: 0 }
     }
 
-    /// Whether an entry has a line, and how many had none in the second that is over.
-    fn judge(&mut self, entry: &Entry, now: Instant) -> (bool, Option<u32>) {
-        let mut without = None;
-        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
-            let many = self.many.saturating_sub(REFUSED_LINES_PER_SECOND_MAX);
-            without = (many > 0).then_some(many);
-            *self = Refusals::new(now);
+    /// Whether an entry has a line of its own.
+    fn may_be_told(&mut self, entry: &Entry) -> bool {
+        if entry.status == 200 {
+            return true;
         }
-        if entry.status != 200 {
-            self.many = self.many.saturating_add(1);
+        self.many = self.many.saturating_add(1);
+        self.many <= REFUSED_LINES_PER_SECOND_MAX
+    }
+
+    /// When there is something to say of those that had none.
+    fn deadline(&self) -> Option<Instant> {
+        (self.many > REFUSED_LINES_PER_SECOND_MAX).then(|| self.second + Duration::from_secs(1))
+    }
+
+    /// How many had none in the second that is over. Begins another second.
+    fn suppressed(&mut self, now: Instant) -> Option<u32> {
+        if now.saturating_duration_since(self.second) < Duration::from_secs(1) {
+            return None;
         }
-        (entry.status == 200 || self.many <= REFUSED_LINES_PER_SECOND_MAX, without)
+        let many = self.many.saturating_sub(REFUSED_LINES_PER_SECOND_MAX);
+        *self = RefusedLines::new(now);
+        (many > 0).then_some(many)
     }
 }
 
 fn summary(many: u32) -> Vec<u8> {
     let line = serde_json::json!({
-        "time": now(), "level": "warning", "module": "access", "event": "refused_more",
+        "time": rfc_3339(SystemTime::now()), "level": "warning", "module": "access",
+        "event": "refused_more",
         "message": format!("{many} more requests were refused in one second"), "requests": many,
     });
     format!("{line}\n").into_bytes()
@@ -149,7 +189,7 @@ fn line(entry: &Entry) -> serde_json::Result<Vec<u8>> {
         format!("{client} was refused {path} with {status}: {reason}")
     };
     let mut line = serde_json::to_vec(&Line {
-        time: now(),
+        time: rfc_3339(entry.at),
         level: "info",
         module: "access",
         event: if watched { "viewer" } else { "refused" },
@@ -185,6 +225,7 @@ mod tests {
             packets_skipped: 7,
             time: Duration::from_micros(12_345_678),
             reason: "left",
+            at: SystemTime::UNIX_EPOCH,
         }
     }
 
@@ -210,7 +251,7 @@ mod tests {
         ] {
             assert_eq!(line[key], value, "{key}");
         }
-        assert!(line["time"].as_str().unwrap().ends_with('Z'));
+        assert_eq!(line["time"], "1970-01-01T00:00:00Z", "when it went, not when it is written");
     }
 
     #[test]
@@ -223,19 +264,17 @@ mod tests {
     #[test]
     fn refusals_beyond_the_limit_are_one_line_together() {
         let start = Instant::now();
-        let mut refusals = Refusals::new(start);
+        let mut lines = RefusedLines::new(start);
         let limit = usize::try_from(REFUSED_LINES_PER_SECOND_MAX).unwrap();
         let refused = entry(404);
-        let shown = (0..limit + 50).filter(|_| refusals.judge(&refused, start).0).count();
-        assert_eq!(shown, limit);
-        assert_eq!(
-            refusals.judge(&entry(200), start),
-            (true, None),
-            "a viewer always has its line"
-        );
+        assert_eq!(lines.deadline(), None);
+        assert_eq!((0..limit + 50).filter(|_| lines.may_be_told(&refused)).count(), limit);
+        assert!(lines.may_be_told(&entry(200)), "a viewer always has its line");
         let later = start + Duration::from_secs(1);
-        assert_eq!(refusals.judge(&refused, later), (true, Some(50)));
-        assert_eq!(refusals.judge(&refused, later + Duration::from_secs(1)), (true, None));
+        assert_eq!(lines.deadline(), Some(later), "it is told though nothing follows");
+        assert_eq!((lines.suppressed(start), lines.suppressed(later)), (None, Some(50)));
+        assert!(lines.may_be_told(&refused));
+        assert_eq!(lines.suppressed(later + Duration::from_secs(1)), None);
         let line: Value = serde_json::from_slice(&summary(50)).unwrap();
         assert_eq!((&line["event"], &line["requests"]), (&"refused_more".into(), &50.into()));
     }

@@ -61,8 +61,7 @@ pub fn of(node: &Node) -> Statistics {
 
 /// "overload" at the hard limit, "full" from the soft limit on.
 fn status(viewers: usize, limits: Limits) -> &'static str {
-    let reached = |limit: Option<usize>| limit.is_some_and(|limit| viewers >= limit);
-    match (reached(limits.hard), reached(limits.soft)) {
+    match (limits.are_reached(viewers), limits.make_full(viewers)) {
         (true, _) => "overload",
         (false, true) => "full",
         (false, false) => "ok",

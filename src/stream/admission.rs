@@ -22,6 +22,18 @@ pub struct Limits {
     pub per_address: Option<usize>,
 }
 
+impl Limits {
+    /// Whether so many viewers are as many as there may be.
+    pub fn are_reached(&self, viewers: usize) -> bool {
+        self.hard.is_some_and(|limit| viewers >= limit)
+    }
+
+    /// Whether the node is full with so many: from the soft or the hard limit on.
+    pub fn make_full(&self, viewers: usize) -> bool {
+        self.are_reached(viewers) || self.soft.is_some_and(|limit| viewers >= limit)
+    }
+}
+
 /// The viewers have crossed the soft limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crossing {
@@ -164,6 +176,21 @@ mod tests {
         admission.leave(THERE);
         assert_eq!(admission.enter(HERE), Ok(()));
         assert_eq!(admission.viewers(), 2);
+    }
+
+    #[test]
+    fn full_from_either_limit_on() {
+        for (viewers, soft, hard, full, reached) in [
+            (1_000_000, None, None, false, false),
+            (9, Some(10), None, false, false),
+            (10, Some(10), None, true, false),
+            (10, Some(20), Some(10), true, true),
+            (0, None, Some(1), false, false),
+        ] {
+            let limits = Limits { hard, soft, per_address: None };
+            let judged = (limits.make_full(viewers), limits.are_reached(viewers));
+            assert_eq!(judged, (full, reached), "{viewers} {soft:?} {hard:?}");
+        }
     }
 
     #[test]

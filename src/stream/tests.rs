@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{Reception, Remote};
+use crate::http::request::{Parsed, parse};
 use crate::limits::{PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
@@ -71,8 +72,8 @@ impl Bench {
         near.set_nonblocking(true).unwrap();
         let key = self.stream.next_key();
         self.stream.admission.enter(peer.ip()).unwrap();
-        let connection = Connection::new(near, peer, self.now);
-        self.stream.join(connection, Visit::default(), b"HEAD".to_vec(), self.now);
+        let connection = Connection::new(near, peer);
+        self.stream.join(connection, visit(self.now), b"HEAD".to_vec(), self.now);
         (key, far)
     }
 
@@ -100,6 +101,12 @@ impl Bench {
         let line = text.lines().find(|line| line.starts_with(sample));
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
+}
+
+fn visit(now: Instant) -> Visit {
+    let head = b"GET / HTTP/1.0\r\n\r\n";
+    let Parsed::Whole(request, _) = parse(head) else { panic!("a whole head") };
+    Visit::new(*request, now)
 }
 
 fn read(socket: &mut TcpStream, bytes: usize) -> Vec<u8> {
@@ -427,12 +434,12 @@ fn a_viewer_gets_the_preamble_before_the_stream() {
 #[test]
 fn switched_off_a_stream_lets_its_viewers_go_and_takes_none() {
     let mut bench = Bench::new();
-    let here = std::net::IpAddr::from([127, 0, 0, 1]);
+    let here = IpAddr::from([127, 0, 0, 1]);
     let (_, mut far) = bench.viewer();
     let sent = bench.send(5);
     bench.turn();
-    bench.stream.switch(false, bench.now);
-    bench.stream.switch(false, bench.now);
+    bench.stream.switch(false, here, bench.now);
+    bench.stream.switch(false, here, bench.now);
     bench.turn();
     let mut got = Vec::new();
     far.read_to_end(&mut got).unwrap();
@@ -441,7 +448,7 @@ fn switched_off_a_stream_lets_its_viewers_go_and_takes_none() {
     assert!(bench.stream.is_connected(), "its upstream stays");
     assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"switched_off\""), 1);
     assert_eq!(bench.metric("restreamer_stream_on"), 0);
-    bench.stream.switch(true, bench.now);
+    bench.stream.switch(true, here, bench.now);
     assert_eq!(bench.stream.admit(here), Ok(()));
     assert_eq!(bench.metric("restreamer_stream_on"), 1);
 }
@@ -449,7 +456,7 @@ fn switched_off_a_stream_lets_its_viewers_go_and_takes_none() {
 #[test]
 fn a_stream_has_its_own_limit_of_viewers() {
     let mut bench = Bench::new();
-    let here = std::net::IpAddr::from([127, 0, 0, 1]);
+    let here = IpAddr::from([127, 0, 0, 1]);
     let (key, _first) = bench.viewer();
     let (_, _second) = bench.viewer();
     assert_eq!(bench.stream.admit(here), Err(Refused::StreamFull));

@@ -6,7 +6,7 @@ use restreamer_sys::{Moved, file};
 
 use super::Connection;
 use crate::http::proxy_protocol::{self, Header};
-use crate::http::request::{Parsed, Refusal, Request, parse};
+use crate::http::request::{HeadError, Parsed, Request, parse};
 use crate::limits::HEAD_BYTES_MAX;
 
 /// A guest who has not finished asking.
@@ -28,7 +28,7 @@ pub enum Asked {
     /// It asked, and sent this after it.
     Request(Connection, Box<Request>, Vec<u8>),
     /// What it sent is no request.
-    Refuse(Connection, Refusal),
+    Refuse(Connection, HeadError),
     /// What it sent is no PROXY protocol header, which was to come first.
     NoProxy,
     /// It hung up.
@@ -97,7 +97,7 @@ impl Asking {
                 let rest = self.head.split_off(length);
                 Looked::Asked(Asked::Request(self.connection, request, rest))
             }
-            Parsed::Refused(refusal) => Looked::Asked(Asked::Refuse(self.connection, refusal)),
+            Parsed::Refused(error) => Looked::Asked(Asked::Refuse(self.connection, error)),
             Parsed::Part => Looked::More(self),
         }
     }

@@ -120,8 +120,13 @@ impl CatchingUp {
         }
     }
 
-    /// Moves on to the head, over everything but the rest of the packet it stands in.
+    /// Moves on to the head, over everything but the rest of the packet it stands in. Who has had
+    /// nothing of the stream yet, but waits for what comes before it, misses nothing by that.
     pub fn skip(&mut self, ring: &Ring, counts: &mut StreamCounts) {
+        if !self.first.is_sent() && !self.first.of_stream {
+            self.position = ring.head();
+            return;
+        }
         self.keep_rest(ring);
         let head = ring.head();
         counts.skips += 1;

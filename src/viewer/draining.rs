@@ -2,12 +2,14 @@
 //! way.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use restreamer_sys::{Moved, file, socket};
 
 use super::asking::Asking;
 use super::{Connection, Heard};
 use crate::http::response::Outgoing;
+use crate::limits::UNSENT_BYTES_MAX;
 
 /// A guest who gets an answer.
 ///
@@ -35,8 +37,10 @@ pub enum Then {
 /// How far sending came.
 #[derive(Debug)]
 pub enum Drained {
-    /// More is to be sent.
+    /// More is to be sent when there is room in the socket.
     Sending(Draining),
+    /// More is to be sent, and its share of this turn is used up.
+    Part(Draining),
     /// All is sent; the client has not hung up yet.
     Lingering(Draining),
     /// The client may ask again.
@@ -48,14 +52,30 @@ pub enum Drained {
 impl Draining {
     /// Begins to send `answer`.
     pub fn new(connection: Connection, answer: Outgoing, then: Then) -> Draining {
+        if answer.len() > UNSENT_BYTES_MAX as usize {
+            // What a slow client does not take waits here, shared, and not in kernel memory. Were
+            // this to fail, the connection is broken, and soon shows it.
+            let _broken = socket::limit_unsent(connection.socket.as_fd(), UNSENT_BYTES_MAX);
+        }
         Draining { connection, answer, sent: 0, then, finished: false }
     }
 
-    /// Goes on as far as possible.
-    pub fn advance(mut self) -> Drained {
+    /// What is sent behind the head.
+    pub fn body(&self) -> Option<&Arc<[u8]>> {
+        self.answer.body.as_ref()
+    }
+
+    /// Goes on as far as possible, for at most about `budget` bytes; takes off it what it sends.
+    pub fn advance(mut self, budget: &mut usize) -> Drained {
         while self.sent < self.answer.len() {
+            if *budget == 0 {
+                return Drained::Part(self);
+            }
             match file::write(self.connection.socket.as_fd(), &self.answer.after(self.sent)) {
-                Ok(Moved::Bytes(n)) => self.sent += n.get(),
+                Ok(Moved::Bytes(n)) => {
+                    self.sent += n.get();
+                    *budget = budget.saturating_sub(n.get());
+                }
                 Ok(Moved::Blocked) => return self.listen(),
                 Ok(Moved::Ended) | Err(_) => return Drained::Over,
             }

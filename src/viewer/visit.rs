@@ -1,10 +1,14 @@
 //! What a viewer came for, and what it got: the facts of its line in the access log.
 
+use std::time::Instant;
+
 use crate::http::request::Request;
 
 /// What a viewer came for, and what it got.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Visit {
+    /// When it asked.
+    pub since: Instant,
     /// The path it asked for.
     pub path: String,
     /// What it says it is.
@@ -17,8 +21,8 @@ pub struct Visit {
 
 impl Visit {
     /// A visit that begins.
-    pub fn new(request: Request) -> Visit {
-        let user_agent = request.headers.user_agent;
-        Visit { path: request.path, user_agent, ..Visit::default() }
+    pub fn new(request: Request, since: Instant) -> Visit {
+        let Request { path, headers, .. } = request;
+        Visit { since, path, user_agent: headers.user_agent, bytes: 0, packets_skipped: 0 }
     }
 }

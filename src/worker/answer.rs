@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use restreamer_sys::socket::{limit_unsent, prepare};
 
 use super::guests::{Next, refused};
 use super::token::Token;
 use super::{Worker, rename};
-use crate::config::{Refusal, Secret};
+use crate::config::{RefuseWith, Secret};
 use crate::http::auth::{Guard, Verdict};
 use crate::http::forwarded;
 use crate::http::request::{Method, Request};
@@ -22,9 +22,9 @@ use crate::resource::Question;
 use crate::stream::ViewerKey;
 use crate::upstream::tcp::LIVENESS;
 use crate::viewer::Connection;
+use crate::viewer::asker::Asker;
 use crate::viewer::asking::Asked;
 use crate::viewer::visit::Visit;
-use crate::viewer::waiting::Asker;
 
 /// Something that is served.
 #[derive(Debug)]
@@ -66,16 +66,30 @@ fn word(status: u16, text: &'static str) -> Response {
     Response::with_body(status, "text/plain; charset=utf-8", text.as_bytes())
 }
 
+/// Whether the client may have the resource; if not, what it gets, and why.
+fn judge(resource: &Resource, request: &Request) -> Result<(), (Response, &'static str)> {
+    let authorization = request.headers.authorization.as_ref().map(Secret::expose);
+    let token = request.parameter("token");
+    match resource.guard.judge(authorization, token.as_deref()) {
+        Verdict::Admitted => Ok(()),
+        Verdict::Challenge(how) => {
+            Err((Response::text(401).header("WWW-Authenticate", &how), "unauthorized"))
+        }
+        Verdict::Forbidden => Err((Response::text(403), "forbidden")),
+    }
+}
+
 impl Worker {
     pub(super) fn serve_guests(&mut self, now: Instant) {
+        // Taken out meanwhile: what they ask for is everything else that a worker has.
         let mut guests = std::mem::take(&mut self.guests);
         guests.turn(now, |key, asked| match asked {
             Asked::Request(connection, request, rest) => {
                 self.answer(key, connection, *request, rest, now)
             }
-            Asked::Refuse(connection, refusal) => {
-                self.metrics.answered(refusal.status());
-                Next::Send(refused(connection, refusal.status()))
+            Asked::Refuse(connection, error) => {
+                self.metrics.answered(error.status());
+                Next::Send(refused(connection, error.status()))
             }
             Asked::NoProxy => {
                 self.counts.proxy_error();
@@ -97,50 +111,59 @@ impl Worker {
     ) -> Next {
         connection.client = self.client(&connection, &request);
         request.may_keep &= connection.requests < REQUESTS_PER_CONNECTION_MAX;
-        let found = self.routes.find(&request.path).map(|number| &self.resources[number]);
-        let (method, target) = (request.method, found.map(|resource| resource.target));
-        let response = match (method, target) {
-            (Method::Options, None) if request.path == "*" => Response::allow(204),
-            (_, None) => Response::text(404),
-            (Method::Options, Some(_)) => Response::allow(204),
-            (Method::Other, Some(target)) if !matches!(target, Target::Control(_)) => {
-                Response::allow(405)
-            }
-            (_, Some(target)) => match Worker::judge(found, &request) {
-                Err((response, reason)) => {
-                    if let Target::Stream(stream) = target {
-                        self.refuse(stream, &connection, &request, response.status(), reason, now);
+        let Some(resource) = self.routes.find(&request.path).map(|n| &self.resources[n]) else {
+            let any = request.method == Method::Options && request.path == "*";
+            let response = if any { Response::allow(204) } else { Response::text(404) };
+            self.metrics.answered(response.status());
+            // A player that has lost its way comes with a new connection.
+            return Next::Send(Asker::new(connection, &request, rest).answer_last(response));
+        };
+        let target = resource.target;
+        let response = match (request.method, target) {
+            (Method::Options, _) => Response::allow(204),
+            (Method::Other, Target::Control(_)) | (Method::Get | Method::Head, _) => {
+                match judge(resource, &request) {
+                    Err((response, reason)) => {
+                        self.refuse(target, &connection, &request, response.status(), reason);
+                        response
                     }
-                    response
+                    Ok(()) => return self.admitted(target, key, connection, request, rest, now),
                 }
-                Ok(()) => match target {
-                    Target::Stream(stream) => {
-                        return self.show(stream, connection, request, rest, now);
-                    }
-                    Target::Check(stream) => self.check(stream),
-                    Target::Control(stream) => self.control(stream, &request, now),
-                    Target::Node(question) => {
-                        let desk = self.desk.clone();
-                        let asker = Asker::new(connection, &request, rest);
-                        return self.ask(key, asker, |reply| desk.ask(question, reply));
-                    }
-                    Target::Static(number) => {
-                        let of = Arc::clone(&self.statics[number]);
-                        let condition = request.headers.if_none_match.take();
-                        let asker = Asker::new(connection, &request, rest);
-                        let ask = |reply: Reply| of.ask(condition.as_deref(), reply);
-                        return self.ask(key, asker, ask);
-                    }
-                },
-            },
+            }
+            (Method::Other, _) => Response::allow(405),
         };
         self.metrics.answered(response.status());
-        let asker = Asker::new(connection, &request, rest);
-        Next::Send(match target {
-            // A player that is refused a stream, or lost its way, comes with a new connection.
-            Some(Target::Stream(_)) | None => asker.answer_last(response),
-            Some(_) => asker.answer(response),
-        })
+        Next::Send(Asker::new(connection, &request, rest).answer_last(response))
+    }
+
+    /// Answers a client who may have what it asks for.
+    fn admitted(
+        &mut self,
+        target: Target,
+        key: ViewerKey,
+        connection: Connection,
+        mut request: Request,
+        rest: Vec<u8>,
+        now: Instant,
+    ) -> Next {
+        let response = match target {
+            Target::Stream(stream) => return self.show(stream, connection, request, rest, now),
+            Target::Node(question) => {
+                let desk = self.desk.clone();
+                let asker = Asker::new(connection, &request, rest);
+                return self.ask(key, asker, |reply| desk.ask(question, reply));
+            }
+            Target::Static(number) => {
+                let of = Arc::clone(&self.statics[number]);
+                let condition = request.headers.if_none_match.take();
+                let asker = Asker::new(connection, &request, rest);
+                return self.ask(key, asker, |reply| of.ask(condition.as_deref(), reply));
+            }
+            Target::Check(stream) => self.check(stream),
+            Target::Control(stream) => self.control(stream, connection.client, &request, now),
+        };
+        self.metrics.answered(response.status());
+        Next::Send(Asker::new(connection, &request, rest).answer(response))
     }
 
     /// Who asks: whoever our proxies say that it is.
@@ -155,23 +178,6 @@ impl Worker {
         forwarded::client(connection.peer.ip(), networks, &forwarded, &x_forwarded_for)
     }
 
-    /// Whether the client may have the resource; if not, what it gets, and why.
-    fn judge(
-        resource: Option<&Resource>,
-        request: &Request,
-    ) -> Result<(), (Response, &'static str)> {
-        let Some(Resource { guard, .. }) = resource else { return Ok(()) };
-        let authorization = request.headers.authorization.as_ref().map(Secret::expose);
-        let token = request.parameter("token");
-        match guard.judge(authorization, token.as_deref()) {
-            Verdict::Admitted => Ok(()),
-            Verdict::Challenge(how) => {
-                Err((Response::text(401).header("WWW-Authenticate", &how), "unauthorized"))
-            }
-            Verdict::Forbidden => Err((Response::text(403), "forbidden")),
-        }
-    }
-
     fn check(&self, stream: Option<usize>) -> Response {
         if stream.is_some_and(|stream| self.streams[stream].is_connected()) {
             word(200, "200 ok")
@@ -181,7 +187,13 @@ impl Worker {
     }
 
     /// Switches a stream. To HEAD it says what would be done.
-    fn control(&mut self, stream: Option<usize>, request: &Request, now: Instant) -> Response {
+    fn control(
+        &mut self,
+        stream: Option<usize>,
+        client: IpAddr,
+        request: &Request,
+        now: Instant,
+    ) -> Response {
         let says = |name| request.parameter(name).is_some();
         let on = match (says("offline"), says("online")) {
             (true, _) => Some(false),
@@ -190,7 +202,7 @@ impl Worker {
         };
         let (Some(stream), Some(on)) = (stream, on) else { return word(400, "400 bad request") };
         if request.method != Method::Head {
-            self.streams[stream].switch(on, now);
+            self.streams[stream].switch(on, client, now);
             self.mark(stream);
         }
         word(202, "202 accepted")
@@ -206,7 +218,7 @@ impl Worker {
     ) -> Next {
         let sender = self.sender.clone();
         match ask(Box::new(move |response| sender.answered(key, response))) {
-            None => Next::Wait(asker.wait()),
+            None => Next::Wait(asker),
             Some(response) => {
                 self.metrics.answered(response.status());
                 Next::Send(asker.answer(response))
@@ -231,9 +243,9 @@ impl Worker {
         let response = match admitted {
             Ok(()) => Response::stream(200),
             Err(why) => {
-                let response = self.refusal();
+                let response = self.refused_stream();
                 let status = response.status();
-                self.refuse(stream, &connection, &request, status, why.reason(), now);
+                self.refuse(Target::Stream(stream), &connection, &request, status, why.reason());
                 response
             }
         };
@@ -242,7 +254,7 @@ impl Worker {
             return Next::Send(Asker::new(connection, &request, rest).answer_last(response));
         }
         let head = response.outgoing(request.method, request.version, false).head;
-        self.join(connection, stream, Visit::new(request), head, now);
+        self.join(connection, stream, Visit::new(request, now), head, now);
         Next::Gone
     }
 
@@ -272,26 +284,27 @@ impl Worker {
     }
 
     /// What a viewer gets for whom there is no stream or no place.
-    fn refusal(&self) -> Response {
-        match self.refusal {
-            Refusal::NotFound => Response::stream(404),
-            Refusal::Unavailable { retry_after } => {
+    fn refused_stream(&self) -> Response {
+        match self.refuse_with {
+            RefuseWith::NotFound => Response::stream(404),
+            RefuseWith::Unavailable { retry_after } => {
                 Response::stream(503).header("Retry-After", &retry_after.as_secs().to_string())
             }
         }
     }
 
-    /// Counts and logs that somebody did not get a stream.
+    /// Counts and logs that somebody did not get what it asked for.
     fn refuse(
         &self,
-        stream: usize,
+        target: Target,
         connection: &Connection,
         request: &Request,
         status: u16,
         reason: &'static str,
-        now: Instant,
     ) {
-        self.streams[stream].refused(reason);
+        if let Target::Stream(stream) = target {
+            self.streams[stream].refused(reason);
+        }
         self.access.log(Entry {
             peer: connection.peer,
             client: connection.client,
@@ -300,8 +313,9 @@ impl Worker {
             status,
             bytes: 0,
             packets_skipped: 0,
-            time: now.saturating_duration_since(connection.since),
+            time: Duration::ZERO,
             reason,
+            at: SystemTime::now(),
         });
     }
 }

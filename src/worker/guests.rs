@@ -1,10 +1,16 @@
 //! Connections that belong to no stream: those who have not asked yet, who wait for an answer, and
 //! who are sent one.
 //!
-//! Each of these stages has its time. When the house is full, whoever has kept us waiting longest
-//! goes first.
+//! Each of these stages has its time, and those who are sent something, or wait for it, have a part
+//! of the house only: a crowd that takes its answers slowly keeps nobody from asking. When there is
+//! no room, whoever has kept us waiting longest goes first. A turn serves so many guests, and so
+//! many bytes, and goes on in the next one with those who had nothing: viewers of streams wait for
+//! nobody else's answer.
+
+mod bodies;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -12,13 +18,17 @@ use slab::Slab;
 use crate::clock::earlier;
 use crate::http::request::{Method, Version};
 use crate::http::response::Response;
-use crate::limits::{ANSWER_TIMEOUT, GUESTS_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT};
+use crate::limits::{
+    ANSWER_TIMEOUT, CATCH_UP_BYTES_PER_TURN_MAX, GUESTS_BYTES_PER_TURN_MAX, GUESTS_MAX,
+    GUESTS_PER_TURN_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT, SLOW_GUESTS_MAX,
+};
 use crate::metrics::Metrics;
 use crate::stream::ViewerKey;
 use crate::viewer::Connection;
+use crate::viewer::asker::Asker;
 use crate::viewer::asking::{Asked, Asking};
 use crate::viewer::draining::{Drained, Draining, Then};
-use crate::viewer::waiting::Waiting;
+use bodies::Bodies;
 
 /// The guests of a worker.
 #[derive(Debug, Default)]
@@ -26,6 +36,9 @@ pub struct Guests {
     places: Slab<Place>,
     generation: u32,
     marked: Vec<ViewerKey>,
+    /// Bytes that may still be sent to guests in this turn.
+    budget: usize,
+    bodies: Bodies,
     /// Deadlines and places of those in each stage.
     queues: [BTreeSet<(Instant, usize)>; Stage::ALL.len()],
 }
@@ -37,6 +50,8 @@ struct Place {
     stage: Stage,
     /// When its time in this stage is up.
     deadline: Instant,
+    /// What it is sent.
+    body: Option<Arc<[u8]>>,
     /// Taken out only while it is being looked at.
     guest: Option<Guest>,
 }
@@ -44,7 +59,7 @@ struct Place {
 #[derive(Debug)]
 enum Guest {
     Asking(Asking),
-    Waiting(Waiting),
+    Waiting(Asker),
     Sending(Draining),
     Lingering(Draining),
 }
@@ -52,14 +67,14 @@ enum Guest {
 /// What a guest is doing, in the order in which guests are turned out of a full house.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    Asking,
     Lingering,
+    Asking,
     Sending,
     Waiting,
 }
 
 impl Stage {
-    const ALL: [Stage; 4] = [Stage::Asking, Stage::Lingering, Stage::Sending, Stage::Waiting];
+    const ALL: [Stage; 4] = [Stage::Lingering, Stage::Asking, Stage::Sending, Stage::Waiting];
 
     fn timeout(self) -> Duration {
         match self {
@@ -67,6 +82,14 @@ impl Stage {
             Stage::Lingering => LINGER_TIMEOUT,
             Stage::Sending => SEND_TIMEOUT,
             Stage::Waiting => ANSWER_TIMEOUT,
+        }
+    }
+
+    /// How many guests may be in it.
+    fn most(self) -> usize {
+        match self {
+            Stage::Lingering | Stage::Asking => GUESTS_MAX,
+            Stage::Sending | Stage::Waiting => SLOW_GUESTS_MAX,
         }
     }
 }
@@ -88,7 +111,7 @@ pub enum Next {
     /// It is sent an answer.
     Send(Draining),
     /// Its answer is being made elsewhere.
-    Wait(Waiting),
+    Wait(Asker),
     /// It is ours no more.
     Gone,
 }
@@ -110,6 +133,7 @@ impl Guests {
             marked: false,
             stage: Stage::Asking,
             deadline,
+            body: None,
             guest: Some(Guest::Asking(asking)),
         });
         self.generation = (self.generation + 1) & ViewerKey::GENERATION_MASK;
@@ -127,15 +151,20 @@ impl Guests {
         }
     }
 
-    /// The answer that a guest waits for has been made. One that is gone needs none.
-    pub fn answered(&mut self, key: ViewerKey, response: Response, now: Instant) {
+    /// The answer that a guest waits for has been made; it is sent in the next turn. Answers
+    /// whether the guest is still there.
+    pub fn answered(&mut self, key: ViewerKey, response: Response, now: Instant) -> bool {
         match self.take(key) {
-            Some(Guest::Waiting(waiting)) => {
-                let next = send(waiting.answer(response));
-                self.put_back(key, next, now);
+            Some(Guest::Waiting(asker)) => {
+                self.put_back(key, Some(Guest::Sending(asker.answer(response))), now);
+                self.mark(key);
+                true
             }
-            Some(other) => self.put_back(key, Some(other), now),
-            None => {}
+            Some(other) => {
+                self.put_back(key, Some(other), now);
+                false
+            }
+            None => false,
         }
     }
 
@@ -154,26 +183,36 @@ impl Guests {
         self.places.len()
     }
 
-    /// Goes on with all that are marked. `ask` gets those who have asked (or what is wrong with
+    /// Goes on with those who are marked. `ask` gets those who have asked (or what is wrong with
     /// it), with the key under which their answer is delivered, should it come later.
     pub fn turn(&mut self, now: Instant, mut ask: impl FnMut(ViewerKey, Asked) -> Next) {
-        for key in std::mem::take(&mut self.marked) {
+        self.budget = GUESTS_BYTES_PER_TURN_MAX;
+        let mut marked = std::mem::take(&mut self.marked).into_iter();
+        let mut served = 0;
+        while served < GUESTS_PER_TURN_MAX
+            && self.budget > 0
+            && let Some(key) = marked.next()
+        {
+            served += 1;
             let Some(guest) = self.take(key) else { continue };
             let next = match guest {
-                Guest::Sending(draining) | Guest::Lingering(draining) => send(draining),
+                Guest::Sending(draining) | Guest::Lingering(draining) => self.send(key, draining),
                 // What it sends meanwhile stays in its socket.
                 waiting @ Guest::Waiting(_) => Some(waiting),
                 Guest::Asking(asking) => match asking.read() {
                     Asked::Wait(asking) => Some(Guest::Asking(asking)),
                     asked => match ask(key, asked) {
-                        Next::Send(draining) => send(draining),
-                        Next::Wait(waiting) => Some(Guest::Waiting(waiting)),
+                        Next::Send(draining) => self.send(key, draining),
+                        Next::Wait(guest) => Some(Guest::Waiting(guest)),
                         Next::Gone => None,
                     },
                 },
             };
             self.put_back(key, next, now);
         }
+        // Those who had nothing come before those who want more.
+        let again = std::mem::take(&mut self.marked);
+        self.marked = marked.chain(again).collect();
     }
 
     /// The first deadline.
@@ -193,11 +232,11 @@ impl Guests {
                 let next = match self.take(key) {
                     Some(Guest::Asking(asking)) if asking.has_begun() => {
                         metrics.answered(408);
-                        send(refused(asking.give_up(), 408))
+                        self.send(key, refused(asking.give_up(), 408))
                     }
-                    Some(Guest::Waiting(waiting)) => {
+                    Some(Guest::Waiting(asker)) => {
                         metrics.answered(504);
-                        send(waiting.give_up())
+                        self.send(key, asker.answer_last(Response::text(504)))
                     }
                     _ => None,
                 };
@@ -210,8 +249,8 @@ impl Guests {
     /// Closes all who have not asked; those who get an answer may take it.
     pub fn dismiss(&mut self) {
         for stage in [Stage::Asking, Stage::Waiting] {
-            for (_, index) in std::mem::take(&mut self.queues[stage as usize]) {
-                self.places.remove(index);
+            while let Some(&(_, index)) = self.queues[stage as usize].first() {
+                self.remove(index);
             }
         }
     }
@@ -224,29 +263,67 @@ impl Guests {
 
     /// Puts back a guest that was taken, or lets go of its place.
     fn put_back(&mut self, key: ViewerKey, guest: Option<Guest>, now: Instant) {
+        let Some(guest) = guest else { return self.remove(key.index) };
         let place = &mut self.places[key.index];
-        let Some(guest) = guest else {
-            self.queues[place.stage as usize].remove(&(place.deadline, key.index));
-            drop(self.places.remove(key.index));
-            return;
-        };
         let stage = guest.stage();
         let asks_again = matches!(&guest, Guest::Asking(asking) if asking.is_new());
         if place.stage != stage || asks_again {
             self.queues[place.stage as usize].remove(&(place.deadline, key.index));
             (place.stage, place.deadline) = (stage, now + stage.timeout());
             self.queues[stage as usize].insert((place.deadline, key.index));
+            self.bodies.let_go(place.body.take());
+            if let Guest::Sending(draining) = &guest {
+                place.body = self.bodies.hold(draining.body());
+            }
         }
         place.guest = Some(guest);
+        self.make_room(stage);
         if asks_again {
             // No event will tell what it has sent already.
             self.mark(key);
         }
     }
 
+    /// Turns out the eldest of a stage that has too many, or whose bodies take too much.
+    fn make_room(&mut self, stage: Stage) {
+        let queue = stage as usize;
+        let too_large = |guests: &Guests| stage == Stage::Sending && guests.bodies.are_too_large();
+        while self.queues[queue].len() > stage.most()
+            || (too_large(self) && self.queues[queue].len() > 1)
+        {
+            let &(_, eldest) = self.queues[queue].first().expect("more than there may be");
+            self.remove(eldest);
+        }
+    }
+
+    fn remove(&mut self, index: usize) {
+        let place = self.places.remove(index);
+        self.queues[place.stage as usize].remove(&(place.deadline, index));
+        self.bodies.let_go(place.body);
+    }
+
+    /// Goes on sending, for a share of what may be sent in this turn: the viewers of streams have
+    /// waited since the last one.
+    fn send(&mut self, key: ViewerKey, draining: Draining) -> Option<Guest> {
+        let share = self.budget.min(CATCH_UP_BYTES_PER_TURN_MAX);
+        let mut left = share;
+        let drained = draining.advance(&mut left);
+        self.budget -= share - left;
+        match drained {
+            Drained::Sending(draining) => Some(Guest::Sending(draining)),
+            Drained::Part(draining) => {
+                self.mark(key);
+                Some(Guest::Sending(draining))
+            }
+            Drained::Lingering(draining) => Some(Guest::Lingering(draining)),
+            Drained::Asking(asking) => Some(Guest::Asking(asking)),
+            Drained::Over => None,
+        }
+    }
+
     fn turn_out_eldest(&mut self) -> bool {
-        let eldest = self.queues.iter_mut().find_map(BTreeSet::pop_first);
-        eldest.map(|(_, index)| self.places.remove(index)).is_some()
+        let eldest = self.queues.iter().find_map(BTreeSet::first).map(|&(_, index)| index);
+        eldest.map(|index| self.remove(index)).is_some()
     }
 }
 
@@ -254,16 +331,6 @@ impl Guests {
 pub fn refused(connection: Connection, status: u16) -> Draining {
     let answer = Response::text(status).outgoing(Method::Get, Version::Http11, false);
     Draining::new(connection, answer, Then::Close)
-}
-
-/// Goes on sending.
-fn send(draining: Draining) -> Option<Guest> {
-    match draining.advance() {
-        Drained::Sending(draining) => Some(Guest::Sending(draining)),
-        Drained::Lingering(draining) => Some(Guest::Lingering(draining)),
-        Drained::Asking(asking) => Some(Guest::Asking(asking)),
-        Drained::Over => None,
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use mio::{Registry, Waker};
@@ -29,24 +30,40 @@ pub enum Command {
         /// Its answer.
         response: Box<Response>,
     },
-    /// Let the viewers go, and end.
-    Stop,
 }
 
 /// Sends commands to a worker, and wakes it.
 #[derive(Clone, Debug)]
 pub struct Sender {
     queue: SyncSender<Command>,
+    stop: Arc<AtomicBool>,
     waker: Arc<Waker>,
 }
 
-/// Makes the queue of a worker with so many streams. There is at most one attempt a stream, and one
-/// order to stop; the rest of the room is for answers. Who finds the queue full of these waits for
-/// the worker, and is never one itself.
-pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Receiver<Command>)> {
-    let (queue, commands) = sync_channel(streams + 1 + ANSWERS_MAX);
+/// What a worker gets: commands, and the order to let its viewers go and end.
+#[derive(Debug)]
+pub struct Orders {
+    /// Commands, in their order.
+    pub commands: Receiver<Command>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Orders {
+    /// Whether the worker is to stop; true once.
+    pub fn stop(&self) -> bool {
+        self.stop.swap(false, Ordering::Acquire)
+    }
+}
+
+/// Makes the queue of a worker with so many streams. There is at most one attempt a stream; the
+/// rest of the room is for answers. Who finds the queue full of these waits for the worker, and is
+/// never one itself.
+pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Orders)> {
+    let (queue, commands) = sync_channel(streams + ANSWERS_MAX);
+    let stop = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(Waker::new(registry, Token::Commands.into())?);
-    Ok((Sender { queue, waker }, commands))
+    let orders = Orders { commands, stop: Arc::clone(&stop) };
+    Ok((Sender { queue, stop, waker }, orders))
 }
 
 impl Sender {
@@ -60,15 +77,20 @@ impl Sender {
         self.send(Command::Answered { guest, response: Box::new(response) });
     }
 
-    /// Tells the worker to stop.
+    /// Tells the worker to stop. Never waits, not for one that hangs either.
     pub fn stop(&self) {
-        self.send(Command::Stop);
+        self.stop.store(true, Ordering::Release);
+        self.wake();
     }
 
     fn send(&self, command: Command) {
         // A worker that is gone needs no commands; what they carry is closed by dropping it.
         if self.queue.send(command).is_ok() {
-            self.waker.wake().expect("an eventfd takes a wake-up");
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        self.waker.wake().expect("an eventfd takes a wake-up");
     }
 }

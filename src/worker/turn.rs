@@ -95,7 +95,7 @@ impl Worker {
             let key = self.guests.reserve();
             match watch(self.poll.registry(), &socket, Token::Guest(key)) {
                 Ok(()) => {
-                    let connection = Connection::new(socket, peer, now);
+                    let connection = Connection::new(socket, peer);
                     let asking = Asking::new(connection, self.arrival.proxy_protocol);
                     self.guests.enter(key, asking, now);
                 }

@@ -5,23 +5,23 @@ use crate::limits::{RETRY_AFTER_SECONDS_MAX, TRUSTED_PROXIES_MAX};
 
 #[test]
 fn a_refusal_is_404_unless_told_otherwise() {
-    let after = |seconds| Refusal::Unavailable { retry_after: Duration::from_secs(seconds) };
+    let after = |seconds| RefuseWith::Unavailable { retry_after: Duration::from_secs(seconds) };
     let table = [
-        ("\"\": 0", Refusal::NotFound),
-        ("\"refuse_with\": null, \"retry_after\": null", Refusal::NotFound),
-        ("\"refuse_with\": 404", Refusal::NotFound),
+        ("\"\": 0", RefuseWith::NotFound),
+        ("\"refuse_with\": null, \"retry_after\": null", RefuseWith::NotFound),
+        ("\"refuse_with\": 404", RefuseWith::NotFound),
         ("\"refuse_with\": 503", after(5)),
         ("\"refuse_with\": 503, \"retry_after\": 0", after(0)),
         ("\"refuse_with\": 503, \"retry_after\": 86400", after(86400)),
     ];
-    for (members, refusal) in table {
+    for (members, refuse_with) in table {
         assert_eq!(warnings(&with(members)), "", "{members}");
-        assert_eq!(config(&with(members)).refusal, refusal, "{members}");
+        assert_eq!(config(&with(members)).refuse_with, refuse_with, "{members}");
     }
     for members in ["\"retry_after\": 7", "\"refuse_with\": 404, \"retry_after\": 7"] {
         let said = "line 2: retry_after: has no effect unless `refuse_with` is 503";
         assert_eq!(warnings(&with(members)), said);
-        assert_eq!(config(&with(members)).refusal, Refusal::NotFound);
+        assert_eq!(config(&with(members)).refuse_with, RefuseWith::NotFound);
     }
     for status in ["500", "0", "-503", "503.0", "5030"] {
         let text = with(&format!("\"refuse_with\": {status}, \"retry_after\": 1"));

@@ -110,7 +110,7 @@ fn the_whole_format_is_read() {
         log: Some(PathBuf::from("/var/log/restreamer.json")),
         turn: TurnPeriod::Fixed(Duration::from_millis(20)),
         max_per_address: Some(4),
-        refusal: Refusal::Unavailable { retry_after: Duration::from_secs(7) },
+        refuse_with: RefuseWith::Unavailable { retry_after: Duration::from_secs(7) },
         trusted_proxies: ["10.0.0.0/8", "2001:db8::1/128"]
             .map(|network| network.parse().expect(network))
             .to_vec(),

@@ -3,7 +3,6 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::*;
-use crate::viewer::waiting::Asker;
 
 struct House {
     listener: TcpListener,
@@ -23,7 +22,7 @@ impl House {
         let (near, peer) = self.listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
         let key = self.guests.reserve();
-        let asking = Asking::new(Connection::new(near, peer, self.now), false);
+        let asking = Asking::new(Connection::new(near, peer), false);
         self.guests.enter(key, asking, self.now);
         (key, far)
     }
@@ -36,7 +35,11 @@ impl House {
                 let asker = Asker::new(connection, &request, rest);
                 asked_for.push(request.path);
                 match asked_for.last().unwrap().as_str() {
-                    "/later" => Next::Wait(asker.wait()),
+                    "/later" => Next::Wait(asker),
+                    "/large" => {
+                        let body = vec![b'x'; GUESTS_BYTES_PER_TURN_MAX];
+                        Next::Send(asker.answer(Response::with_body(200, "a/b", body)))
+                    }
                     _ => Next::Send(asker.answer(Response::with_body(200, "a/b", *b"answer"))),
                 }
             }
@@ -75,7 +78,7 @@ fn a_full_house_turns_out_the_eldest_and_hears_the_newest() {
         let key = house.guests.reserve();
         let copy = far.try_clone();
         let Ok(copy) = copy else { panic!("{} descriptors are too few", house.guests.len()) };
-        let connection = Connection::new(copy, near, house.now);
+        let connection = Connection::new(copy, near);
         house.guests.enter(key, Asking::new(connection, false), house.now);
     }
     house.guests.marked.clear();
@@ -169,6 +172,7 @@ fn an_answer_that_comes_later_is_delivered_and_one_that_does_not_is_504() {
     }
     assert_eq!(house.turn(), ["/later", "/later"]);
     house.guests.answered(first, Response::with_body(200, "a/b", *b"answer"), house.now);
+    house.turn();
     assert!(read_answer(&mut near).starts_with("HTTP/1.1 200 OK\r\n"));
     house.guests.answered(first, Response::text(500), house.now);
     house.now += ANSWER_TIMEOUT;
@@ -176,4 +180,78 @@ fn an_answer_that_comes_later_is_delivered_and_one_that_does_not_is_504() {
     let mut got = String::new();
     other.read_to_string(&mut got).unwrap();
     assert!(got.starts_with("HTTP/1.1 504 Gateway Timeout\r\n"), "{got}");
+}
+
+#[test]
+fn large_answers_share_what_may_be_sent_in_a_turn() {
+    let mut house = House::new();
+    let mut fars: Vec<_> = (0..12).map(|_| house.enter()).collect();
+    for (_, far) in &mut fars {
+        far.write_all(b"GET /large HTTP/1.0\r\n\r\n").unwrap();
+    }
+    let mut asked = house.turn().len();
+    assert!(house.guests.budget < GUESTS_BYTES_PER_TURN_MAX, "something was sent");
+    assert!(house.guests.have_work(), "who had no share has one in the next turn");
+    let readers: Vec<_> = fars
+        .into_iter()
+        .map(|(_, mut far)| {
+            std::thread::spawn(move || {
+                let mut got = Vec::new();
+                far.read_to_end(&mut got).unwrap();
+                got.len()
+            })
+        })
+        .collect();
+    while readers.iter().any(|reader| !reader.is_finished()) {
+        // What the kernel would tell: there is room again.
+        let all: Vec<_> = house.guests.places.iter().map(|(i, p)| (i, p.generation)).collect();
+        for (index, generation) in all {
+            house.guests.mark(ViewerKey { index, generation });
+        }
+        asked += house.turn().len();
+        std::thread::yield_now();
+    }
+    assert_eq!(asked, 12);
+    for reader in readers {
+        assert!(reader.join().unwrap() > GUESTS_BYTES_PER_TURN_MAX, "head and body");
+    }
+}
+
+#[test]
+fn a_turn_serves_so_many_and_the_next_one_those_who_had_nothing() {
+    let mut house = House::new();
+    let mut fars: Vec<_> = (0..GUESTS_PER_TURN_MAX + 3).map(|_| house.enter().1).collect();
+    for far in &mut fars {
+        far.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+    }
+    assert_eq!(house.turn(), vec!["/a"; GUESTS_PER_TURN_MAX]);
+    let next = house.turn();
+    assert_eq!(next[..3], ["/a"; 3], "before those who ask again");
+    assert_eq!(next[3..], vec!["/b"; GUESTS_PER_TURN_MAX - 3]);
+    assert_eq!(house.turn(), ["/b"; 6]);
+}
+
+#[test]
+fn who_waits_or_is_sent_something_has_a_part_of_the_house_only() {
+    let mut house = House::new();
+    let (first, far) = house.enter();
+    // Descriptors are scarce in a test: all sockets are copies.
+    let near = house.listener.local_addr().unwrap();
+    let head = b"GET / HTTP/1.0\r\n\r\n";
+    let crate::http::request::Parsed::Whole(request, _) = crate::http::request::parse(head) else {
+        panic!("a whole head");
+    };
+    for _ in 0..SLOW_GUESTS_MAX + 5 {
+        let key = house.guests.reserve();
+        let connection = Connection::new(far.try_clone().unwrap(), near);
+        let asker = Asker::new(connection, &request, Vec::new());
+        let idle = Connection::new(far.try_clone().unwrap(), near);
+        house.guests.enter(key, Asking::new(idle, false), house.now);
+        house.guests.take(key).unwrap();
+        house.guests.put_back(key, Some(Guest::Waiting(asker)), house.now);
+        house.now += Duration::from_millis(1);
+    }
+    assert_eq!(house.guests.len(), SLOW_GUESTS_MAX + 1, "the eldest of them went");
+    assert!(house.guests.take(first).is_some(), "who asks stays");
 }

@@ -1,15 +1,9 @@
-//! It has asked for what is not there at once.
+//! It has asked, and is to be answered, now or when the answer is there.
 
 use super::Connection;
 use super::draining::{Draining, Then};
 use crate::http::request::{Method, Request, Version};
 use crate::http::response::Response;
-
-/// A guest whose answer is being made on another thread.
-#[derive(Debug)]
-pub struct Waiting {
-    asked: Asker,
-}
 
 /// A guest that has asked, with all that its answer depends on.
 #[derive(Debug)]
@@ -17,7 +11,7 @@ pub struct Asker {
     connection: Connection,
     method: Method,
     version: Version,
-    /// The connection goes on after the answer, if that allows it.
+    /// The connection goes on after the answer.
     keep: bool,
     /// What it sent after its request.
     rest: Vec<u8>,
@@ -30,11 +24,6 @@ impl Asker {
         Asker { connection, method, version, keep, rest }
     }
 
-    /// Waits for its answer.
-    pub fn wait(self) -> Waiting {
-        Waiting { asked: self }
-    }
-
     /// Gets its answer, and may ask again.
     pub fn answer(self, response: Response) -> Draining {
         let Asker { connection, method, version, keep, rest } = self;
@@ -45,17 +34,5 @@ impl Asker {
     /// Gets its answer, the last on its connection.
     pub fn answer_last(self, response: Response) -> Draining {
         Asker { keep: false, ..self }.answer(response)
-    }
-}
-
-impl Waiting {
-    /// Here is the answer.
-    pub fn answer(self, response: Response) -> Draining {
-        self.asked.answer(response)
-    }
-
-    /// There will be none.
-    pub fn give_up(self) -> Draining {
-        self.asked.answer_last(Response::text(504))
     }
 }
