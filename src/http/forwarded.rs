@@ -95,10 +95,15 @@ fn trimmed(text: &str) -> &str {
 }
 
 /// The `for` of a forwarded-element, if that is an address and the element well-formed.
+///
+/// Nothing less strict will do: behind a quote left open, the quotes of what a proxy has added are
+/// taken the wrong way round, and what it repeats of the request, such as `host`, is read as if the
+/// proxy had said it. What is then the last element has an open quote as well, or the backslash
+/// of an escaped one outside of quotes.
 fn hop(element: &str) -> Option<IpAddr> {
     let mut node = None;
     for pair in split(element, ';').filter(|pair| !pair.is_empty()) {
-        let (name, value) = pair.split_once('=')?;
+        let (name, value) = pair.split_once('=').filter(|(name, _)| is_token(name))?;
         let value = unquoted(value)?;
         if name.eq_ignore_ascii_case("for") && node.replace(value).is_some() {
             return None;
@@ -107,12 +112,16 @@ fn hop(element: &str) -> Option<IpAddr> {
     address(&node?)
 }
 
-/// The value of a token or quoted string (RFC 9110, 5.6.4). Without quotes we take a colon and
-/// brackets too: proxies that forget the quotes around an address are common.
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    let belongs = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(belongs)
+}
+
+/// The value of a token or quoted string (RFC 9110, 5.6.4).
 fn unquoted(value: &str) -> Option<String> {
     let Some(quoted) = value.strip_prefix('"') else {
-        let odd = |character: char| matches!(character, '"' | '\\' | ' ' | '\t');
-        return (!value.contains(odd)).then(|| value.to_owned());
+        return is_token(value).then(|| value.to_owned());
     };
     let mut text = String::with_capacity(quoted.len());
     let mut characters = quoted.chars();
@@ -229,8 +238,6 @@ mod tests {
             (&["for=\"[2001:db8::7]\""], "2001:db8::7"),
             (&["for=\"[2001:db8::7]:_hidden.1\""], "2001:db8::7"),
             (&["for=\"[::ffff:192.0.2.7]:1\""], "192.0.2.7"),
-            (&["for=192.0.2.7:4711"], "192.0.2.7"),
-            (&["for=[2001:db8::7]:4711"], "2001:db8::7"),
             (&["for=\"2001:db8::7\""], "2001:db8::7"),
             (&["for=\"192.0.2\\.7\""], "192.0.2.7"),
             (&["for=8.8.8.8, for=192.0.2.7, for=10.0.0.2"], "192.0.2.7"),
@@ -251,6 +258,16 @@ mod tests {
             (&["for=192.0.2.7 for=8.8.8.8"], "10.0.0.1"),
             (&["for=192.0.2.7;for=8.8.8.8"], "10.0.0.1"),
             (&["for=192.0.2.7;proto"], "10.0.0.1"),
+            // Neither a token nor in quotes, all the way.
+            (&["for=192.0.2.7:4711"], "10.0.0.1"),
+            (&["for=[2001:db8::7]"], "10.0.0.1"),
+            (&["for=192.0.2.7;host=a:80"], "10.0.0.1"),
+            (&["for=192.0.2.7;host="], "10.0.0.1"),
+            (&["for=192.0.2.7;=a"], "10.0.0.1"),
+            (&["for=192.0.2.7;a b=c"], "10.0.0.1"),
+            (&["for=192.0.2.7;host=\\\"a"], "10.0.0.1"),
+            (&["for=192.0.2.7;x\";y=z"], "10.0.0.1"),
+            (&["for=192.0.2.7;\"x\"=z"], "10.0.0.1"),
         ] {
             assert_eq!(client_of("10.0.0.1", lines, &[]), expected, "{lines:?}");
         }
@@ -264,6 +281,7 @@ mod tests {
             "for=8.8.8.8;x=\"",
             "for=8.8.8.8;x=\"\\",
             "for=8.8.8.8,\"",
+            "for=8.8.8.8;\"",
             "for=\"8.8.8.8",
             "\"",
             "for=8.8.8.8;x=\",for=8.8.8.8;x=\"",
@@ -279,6 +297,14 @@ mod tests {
                 let client = client_of("10.0.0.1", &[claimed, added], &[]);
                 assert_eq!(client, "192.0.2.7", "{claimed} {added}");
             }
+        }
+        // Nor with what the proxy quotes of its request.
+        for host in ["a,for=8.8.8.8;x", "a,for=8.8.8.8;x=", ",for=8.8.8.8;x=\\\"", ",for=8.8.8.8"] {
+            let added = format!("for=\"[2001:db8::7]\";host=\"{host}\";proto=http");
+            let client = client_of("10.0.0.1", &[&format!("for=1;x=\", {added}")], &[]);
+            assert_eq!(client, "10.0.0.1", "{host}");
+            let client = client_of("10.0.0.1", &[&added], &[]);
+            assert_eq!(client, "2001:db8::7", "{host}");
         }
     }
 
@@ -308,6 +334,44 @@ mod tests {
 
     const PIECES: &str =
         r#"([fF]or=|by=|10\.0\.0\.2|[;,"\\= \t\[\]:]|8\.8\.8\.8|::1|_x|unknown|\PC){0,12}"#;
+
+    /// What a client says to choose its address.
+    fn claims() -> impl Strategy<Value = String> {
+        const PIECES: [&str; 12] = [
+            "a",
+            "b=c",
+            ",",
+            ";",
+            "\"",
+            "\\",
+            "=",
+            " ",
+            ",for=8.8.8.8",
+            ";for=8.8.8.8;",
+            ";x=",
+            ";x=\"",
+        ];
+        prop::collection::vec(prop::sample::select(&PIECES), 0..7).prop_map(|all| all.concat())
+    }
+
+    /// A well-formed element, and whom it names. What is quoted in it is the client's.
+    fn elements() -> impl Strategy<Value = (String, IpAddr)> {
+        let escaped = |claim: String| claim.replace('\\', r"\\").replace('"', "\\\"");
+        let quoted = claims().prop_map(move |claim| format!("\"{}\"", escaped(claim)));
+        let value = prop_oneof![3 => quoted, 1 => "[!#-'*+.^_`|~a-z0-9-]{1,4}"];
+        let name = prop::sample::select(&["host", "by", "proto", "x"]);
+        let parameter = (name, value).prop_map(|(name, value)| format!("{name}={value}"));
+        let parameters = prop::collection::vec(parameter, 0..3);
+        let all = (parameters.clone(), any::<IpAddr>(), any::<bool>(), parameters);
+        all.prop_map(|(before, address, quoted, after)| {
+            let named = match address {
+                IpAddr::V4(four) if quoted => format!("for=\"{four}:80\""),
+                IpAddr::V4(four) => format!("for={four}"),
+                IpAddr::V6(six) => format!("for=\"[{six}]\""),
+            };
+            ([before, vec![named], after].concat().join(";"), address.to_canonical())
+        })
+    }
 
     proptest! {
         #[test]
@@ -353,6 +417,25 @@ mod tests {
                 let element = format!("proto=http;for=\"{shape}\"");
                 prop_assert_eq!(client(proxy, &trusted, &[&element], &[]), expected);
             }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// Whatever a client claims, also in what its proxy repeats of the request, in quotes.
+        #[test]
+        fn claims_in_a_proxys_quotes_win_nothing(
+            claimed in claims(),
+            comma in prop::sample::select(vec![",", ", ", " ,\t"]),
+            (element, honest) in elements(),
+        ) {
+            let proxy: IpAddr = "10.0.0.1".parse().unwrap();
+            prop_assume!(!trusted().iter().any(|&network| canonical(network).contains(&honest)));
+            let answer = |lines: &[&str]| client(proxy, &trusted(), lines, &[]);
+            prop_assert_eq!(answer(&[&claimed, &element]), honest);
+            let line = format!("{claimed}{comma}{element}");
+            prop_assert!([honest, proxy].contains(&answer(&[&line])), "{line}");
         }
     }
 }
