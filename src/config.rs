@@ -86,7 +86,8 @@ pub struct Config {
     pub max_per_address: Option<usize>,
     /// What a viewer gets who is refused.
     pub refuse_with: RefuseWith,
-    /// Networks of proxies whose word about a client's address counts.
+    /// Networks of proxies whose word about a client's address counts, canonical: none of IPv4
+    /// addresses is written as one of IPv6 addresses.
     pub trusted_proxies: Vec<IpNet>,
     /// Whether every connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,

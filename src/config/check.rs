@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::address::{self, Listen};
 use super::file::File;
@@ -160,12 +160,22 @@ fn trusted_proxies(entries: Field<Items<(At, String)>>, problems: &mut Problems)
     }
     let mut networks = Vec::with_capacity(count);
     for (at, text) in entries.good {
-        // Bits behind the prefix are cut off, as in 10.1.2.3/8.
-        let network = text.parse().map(|network: IpNet| network.trunc());
-        match network.or_else(|_| text.parse().map(|address: IpAddr| address.into())) {
-            Ok(network) => networks.push(network),
+        let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into()));
+        match network {
+            Ok(network) => networks.push(canonical(network)),
             Err(_) => problems.error(at, ProblemKind::Network),
         }
     }
     networks
+}
+
+/// Bits behind the prefix are cut off, as in 10.1.2.3/8; a network of IPv4 addresses mapped into
+/// IPv6 is one of IPv4 addresses, as its members are wherever one is compared with it.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let network = network.trunc();
+    let IpNet::V6(six) = network else { return network };
+    let four = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(MAPPED_BITS));
+    let four = four.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
+    four.map_or(network, IpNet::V4)
 }

@@ -47,6 +47,18 @@ fn trusted_proxies_are_addresses_and_networks() {
     assert_eq!(networks("[\"10.0.0.0/8\", \"192.0.2.7\"]"), "10.0.0.0/8 192.0.2.7/32");
     assert_eq!(networks("[\"::1\", \"2001:db8::/32\"]"), "::1/128 2001:db8::/32");
     assert_eq!(networks("[\"10.1.2.3/8\", \"0.0.0.0/0\"]"), "10.0.0.0/8 0.0.0.0/0");
+    // They are compared with canonical addresses.
+    for (mapped, four) in [
+        ("::ffff:127.0.0.0/104", "127.0.0.0/8"),
+        ("::ffff:127.1.2.3/104", "127.0.0.0/8"),
+        ("::ffff:0:0/96", "0.0.0.0/0"),
+        ("::ffff:192.0.2.7/128", "192.0.2.7/32"),
+        ("::ffff:192.0.2.7", "192.0.2.7/32"),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
+        ("::127.0.0.0/104", "::7f00:0/104"),
+    ] {
+        assert_eq!(networks(&format!("[\"{mapped}\"]")), four);
+    }
     let wrong = ["", " ", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/", "10.0.0.1:80", "[::1]", "proxy"];
     for entry in wrong {
         let text = with(&format!("\"trusted_proxies\": [\"::1\",\n\"{entry}\"]"));
