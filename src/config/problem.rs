@@ -226,7 +226,7 @@ pub enum ProblemKind {
     #[error("the user's password has characters that a header cannot have")]
     PasswordInHeader,
     /// What cannot stand in a header's quotation marks.
-    #[error("a realm has at most {REALM_BYTES_MAX} bytes, no control characters, no \" and no \\")]
+    #[error("a realm has at most {REALM_BYTES_MAX} bytes and no control characters")]
     Realm,
     /// What says nothing where it stands.
     #[error("has no effect {0}")]

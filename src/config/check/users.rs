@@ -71,13 +71,12 @@ fn admitted(
     }
 }
 
-/// Goes between quotation marks into a header.
+/// Goes between quotation marks into a header; what these do not allow is escaped there.
 fn realm(realm: Field<String>, problems: &mut Problems) -> String {
     let Some((at, realm)) = realm.given().filter(|(_, realm)| !realm.is_empty()) else {
         return REALM.to_owned();
     };
-    let wrong = |c: char| c.is_control() || c == '"' || c == '\\';
-    if realm.len() > REALM_BYTES_MAX || realm.contains(wrong) {
+    if realm.len() > REALM_BYTES_MAX || realm.contains(char::is_control) {
         problems.error(at, ProblemKind::Realm);
     }
     realm
