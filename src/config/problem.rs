@@ -220,8 +220,14 @@ pub enum ProblemKind {
     #[error("a user whose name has a colon cannot log in by basic")]
     ColonInUser,
     /// A password that everybody knows.
-    #[error("is empty: whoever names the user is admitted")]
+    #[error("is empty: by basic whoever names the user is admitted, by bearer nobody")]
     EmptyPassword,
+    /// A user without a password.
+    #[error(
+        "is missing and counts as empty: by basic whoever names the user is admitted, by bearer \
+        nobody"
+    )]
+    NoPassword,
     /// A password that cannot be sent as it is.
     #[error("the user's password has characters that a header cannot have")]
     PasswordInHeader,

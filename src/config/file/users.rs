@@ -82,12 +82,21 @@ pub(super) fn users(file: &Section<'_>, problems: &mut Problems) -> Users {
     users
 }
 
+/// The password; without one, as in the original, the empty one.
 fn password(user: &Section<'_>, problems: &mut Problems) -> Option<Secret> {
-    let password = user.required("password", user.text("password", problems), problems);
-    let (at, password) = password.given()?;
-    if password.is_empty() {
-        problems.warn(at, ProblemKind::EmptyPassword);
-    }
+    let password = match user.text("password", problems) {
+        Field::Given(at, password) => {
+            if password.is_empty() {
+                problems.warn(at, ProblemKind::EmptyPassword);
+            }
+            password
+        }
+        Field::Absent => {
+            problems.warn(user.at.key("password"), ProblemKind::NoPassword);
+            String::new()
+        }
+        Field::Refused => return None,
+    };
     Some(Secret::new(password))
 }
 

@@ -128,7 +128,10 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "notifications[2].event: never happens, since `heartbeatinterval` is 0"
     }),
     // Users.
-    (r#"{"": 1, "password": "s3cret"}"#, "{}", "userlist.alice.password: is missing"),
+    (r#"{"": 1, "password": "s3cret"}"#, "{}", {
+        "userlist.alice.password: is missing and counts as empty: by basic whoever names the user \
+        is admitted, by bearer nobody"
+    }),
     (r#"{"": 1, "password": "s3cret"}"#, "\"s3cret\"", {
         "userlist.alice: expected an object, found a string"
     }),
@@ -136,7 +139,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "userlist.bob.password: expected a string, found an array"
     }),
     (r#""password": "s3cret too""#, r#""password": """#, {
-        "userlist.bob.password: is empty: whoever names the user is admitted"
+        "userlist.bob.password: is empty: by basic whoever names the user is admitted, by bearer \
+        nobody"
     }),
     (r#""password": "s3cret too""#, r#""pasword": "s3cret", "password": "s3cret""#, {
         "userlist.bob.pasword: unknown key, did you mean `password`?"

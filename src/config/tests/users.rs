@@ -150,10 +150,24 @@ fn a_realm_fits_into_a_header() {
 #[test]
 fn passwords_may_be_anything() {
     let users = |users: &str| with(&format!("\"userlist\": {{\n{users}}}"));
-    assert_eq!(
-        warnings(&users(r#""alice": {"password": ""}"#)),
-        "line 3: userlist.alice.password: is empty: whoever names the user is admitted"
-    );
+    let admits = "by basic whoever names the user is admitted, by bearer nobody";
+    for (alice, said) in [
+        (r#"{"password": ""}"#, "is empty"),
+        (r#"{"password": null}"#, "is missing and counts as empty"),
+        ("{}", "is missing and counts as empty"),
+    ] {
+        let said = format!("line 3: userlist.alice.password: {said}: {admits}");
+        assert_eq!(warnings(&users(&format!("\"alice\": {alice}"))), said);
+        for (kind, expected) in [
+            ("basic", basic("restreamer", &[("alice", "")], false)),
+            ("bearer", bearer(&[""], false)),
+        ] {
+            let text =
+                stream(&format!(r#""authentication": {{"type": "{kind}", "user": "alice"}}"#));
+            let text = text.replace(r#"{"password": "one"}"#, alice);
+            assert_eq!(config(&text).streams[0].authentication, expected);
+        }
+    }
     let text = stream(r#""authentication": {"type": "bearer", "user": "alice"}"#);
     let text = text.replace("\"one\"", r#""\" \\ é \n:\u0000""#);
     let expected = bearer(&["\" \\ é \n:\0"], false);
