@@ -10,7 +10,7 @@ use super::excerpt::excerpt;
 use super::remote::RemoteError;
 use super::web::WebError;
 use crate::limits::{
-    INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX, REALM_BYTES_MAX,
+    INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX, REALM_BYTES_MAX, TIMEOUT_MAX,
 };
 
 /// One thing that is wrong with a file.
@@ -107,16 +107,17 @@ pub enum ProblemKind {
         /// The smallest allowed.
         min: usize,
     },
-    /// Seconds that are negative, too few to count or too many.
-    #[error("{found} seconds is neither 0 nor within {min} and {max}")]
-    SecondsOutOfRange {
+    /// Seconds that are negative or too few to count.
+    #[error("{found} seconds is neither 0 nor at least {min}")]
+    TooFewSeconds {
         /// The number as written.
         found: String,
         /// The smallest allowed, such as `0.001`.
         min: String,
-        /// The largest allowed.
-        max: String,
     },
+    /// So many seconds that they are probably meant as never.
+    #[error("is more than {0} seconds and counts as that many", TIMEOUT_MAX.as_secs())]
+    LongSeconds,
     /// A key the format does not have.
     #[error("unknown key{}", did_you_mean(*.nearest))]
     UnknownKey {

@@ -186,16 +186,23 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Seconds, with or without a fraction; 0 is `None`.
+    /// Seconds, with or without a fraction; 0 is `None`, and more than `TIMEOUT_MAX` is that many.
     pub(super) fn seconds(
         &self,
         key: &'static str,
         problems: &mut Problems,
     ) -> Field<Option<Duration>> {
-        self.read(key, problems, |node| match &node.value {
+        let seconds = self.read(key, problems, |node| match &node.value {
             Value::Number(number) => seconds(number),
             _ => Err(wrong_type("a number", node)),
-        })
+        });
+        match seconds {
+            Field::Given(at, Some(long)) if long > TIMEOUT_MAX => {
+                problems.warn(at.clone(), ProblemKind::LongSeconds);
+                Field::Given(at, Some(TIMEOUT_MAX))
+            }
+            seconds => seconds,
+        }
     }
 
     /// The elements of an array.
@@ -285,19 +292,19 @@ fn whole(number: &str, range: RangeInclusive<usize>) -> Result<usize, ProblemKin
     })
 }
 
+/// Seconds however long: `Duration::MAX` stands for more than it can be.
 fn seconds(number: &str) -> Result<Option<Duration>, ProblemKind> {
-    let refused = || ProblemKind::SecondsOutOfRange {
+    let refused = || ProblemKind::TooFewSeconds {
         found: excerpt(number),
         min: TIMEOUT_MIN.as_secs_f64().to_string(),
-        max: TIMEOUT_MAX.as_secs_f64().to_string(),
     };
     if is_zero(number) {
         return Ok(None);
     }
     let value: f64 = number.parse().map_err(|_| refused())?;
-    let duration = Duration::try_from_secs_f64(value).map_err(|_| refused())?;
-    let fits = (TIMEOUT_MIN..=TIMEOUT_MAX).contains(&duration);
-    if fits { Ok(Some(duration)) } else { Err(refused()) }
+    let long = if value > 0.0 { Duration::MAX } else { Duration::ZERO };
+    let duration = Duration::try_from_secs_f64(value).unwrap_or(long);
+    if duration >= TIMEOUT_MIN { Ok(Some(duration)) } else { Err(refused()) }
 }
 
 /// The known key that was probably meant: at most 1, 2 or 3 edits away as the key is longer.

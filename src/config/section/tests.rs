@@ -80,9 +80,15 @@ fn seconds_may_have_a_fraction_and_zero_is_none() {
     for (text, value) in table {
         assert_eq!(time(text), Ok(value), "{text}");
     }
-    for text in ["-1", "-0.5", "86400.5", "86401", "1e300", "1e999", "0.0001", "1e-400000"] {
-        let said = format!("line 1: alpha: {text} seconds is neither 0 nor within 0.001 and 86400");
+    for text in ["-1", "-0.5", "-86401", "-1e300", "-1e999", "0.0001", "1e-400000"] {
+        let said = format!("line 1: alpha: {text} seconds is neither 0 nor at least 0.001");
         assert_eq!(time(text), Err(said));
+    }
+    for text in ["86400.5", "86401", "1e300", "1e999"] {
+        let text = format!("{{\"alpha\": {text}}}");
+        let said = "line 1: alpha: is more than 86400 seconds and counts as that many";
+        let read = alpha(&text, |s, problems| s.seconds("alpha", problems));
+        assert_eq!(read, (Some(Some(TIMEOUT_MAX)), said.to_owned()), "{text}");
     }
 }
 
