@@ -50,8 +50,9 @@ pub(super) fn check(
         timeout: file.timeout.or(default.timeout),
         reconnect: file.reconnect.or(default.reconnect),
         read_timeout: file.read_timeout.or(default.read_timeout),
-        input_buffer_packets: file.input_buffer.or(default.input_buffer_packets),
-        output_buffer_packets: file.output_buffer.or(default.output_buffer_packets),
+        // 0 is the least there is: one packet.
+        input_buffer_packets: file.input_buffer.or(default.input_buffer_packets).max(1),
+        output_buffer_packets: file.output_buffer.or(default.output_buffer_packets).max(1),
         max_connections,
         full_connections,
         log: path(file.log),

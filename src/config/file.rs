@@ -84,7 +84,7 @@ pub(super) struct File {
 /// Reads the file's fields; `None` when it is not even an object.
 pub(super) fn read(root: &Node, problems: &mut Problems) -> Option<File> {
     let file = Section::open(root, At::whole_file(), FILE_KEYS, problems)?;
-    let buffer = 1..=BUFFER_PACKETS_MAX;
+    let buffer = 0..=BUFFER_PACKETS_MAX;
     let connections = 0..=CONNECTIONS_MAX;
     Some(File {
         listen: file.text("listen", problems),

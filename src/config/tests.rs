@@ -294,8 +294,10 @@ fn numbers_within_their_bounds() {
     let good = [
         "\"timeout\": 0.001",
         "\"timeout\": 86400",
+        "\"inputbuffer\": 0",
         "\"inputbuffer\": 1",
         "\"inputbuffer\": 1000000",
+        "\"outputbuffer\": 0",
         "\"outputbuffer\": 1",
         "\"outputbuffer\": 1000000",
         "\"maxconnections\": 1000000000",
@@ -308,14 +310,16 @@ fn numbers_within_their_bounds() {
         assert_eq!(warnings(&with(members)), "", "{members}");
     }
     let seconds = "seconds is neither 0 nor at least 0.001";
-    let buffer = format!("is not within 1 and {BUFFER_PACKETS_MAX}");
+    let least = config(&with("\"inputbuffer\": 0, \"outputbuffer\": 0"));
+    assert_eq!((least.input_buffer_packets, least.output_buffer_packets), (1, 1));
+    let buffer = format!("is not within 0 and {BUFFER_PACKETS_MAX}");
     let connections = format!("is not within 0 and {CONNECTIONS_MAX}");
     let bad = [
         ("timeout", "-1", seconds),
         ("reconnect", "0.0009", seconds),
         ("readtimeout", "-1e99", seconds),
         ("heartbeatinterval", "-0.1", seconds),
-        ("inputbuffer", "0", &buffer),
+        ("inputbuffer", "-1", &buffer),
         ("inputbuffer", "1000001", &buffer),
         ("outputbuffer", "-400", &buffer),
         ("maxconnections", "-1", &connections),
