@@ -232,6 +232,9 @@ pub enum ProblemKind {
     /// A password that cannot be sent as it is.
     #[error("the user's password has characters that a header cannot have")]
     PasswordInHeader,
+    /// What keeps a notification from being sent as it was meant.
+    #[error("{0}: the notification is sent without authorization")]
+    SentWithout(Box<ProblemKind>),
     /// What cannot stand in a header's quotation marks.
     #[error("a realm has at most {REALM_BYTES_MAX} bytes and no control characters")]
     Realm,
@@ -270,6 +273,7 @@ impl ProblemKind {
             Self::UnknownKey { .. }
                 | Self::NoStreamNamed
                 | Self::NoSuchStream(_)
+                | Self::SentWithout(_)
                 | Self::More { refused_by_check: 1.., .. }
         )
     }

@@ -51,9 +51,8 @@ pub(super) fn notifications(
 
 /// The value of the `Authorization` header, made of the first user.
 ///
-/// What is in the way is an error and not a warning as with a resource: nobody would miss what is
-/// refused elsewhere every time it is sent, and sending it without authorization is not what was
-/// asked for either.
+/// What is in the way is a warning, since the original starts all the same; the notification is
+/// then sent without the header, which is not what was meant: the check refuses it.
 fn authorization(login: Field<Login>, users: &Users, problems: &mut Problems) -> Option<Secret> {
     let (at, login) = login.given()?;
     let (kind_at, kind) = match login.kind {
@@ -71,13 +70,15 @@ fn authorization(login: Field<Login>, users: &Users, problems: &mut Problems) ->
         "bearer" => false,
         _ => {
             let expected = "basic, bearer".to_owned();
-            problems.error(kind_at, ProblemKind::UnknownWord { found: excerpt(&kind), expected });
+            let kind = ProblemKind::UnknownWord { found: excerpt(&kind), expected };
+            problems.warn(kind_at, ProblemKind::SentWithout(Box::new(kind)));
             return None;
         }
     };
     let Some((at, name)) = login.names.into_iter().next() else {
         if login.complete {
-            problems.error(at.key("user"), ProblemKind::Missing);
+            let kind = ProblemKind::SentWithout(Box::new(ProblemKind::Missing));
+            problems.warn(at.key("user"), kind);
         }
         return None;
     };
@@ -94,7 +95,7 @@ fn authorization(login: Field<Login>, users: &Users, problems: &mut Problems) ->
         User::Unknown => ProblemKind::NoSuchUser,
         User::Refused => return None,
     };
-    problems.error(at, refused);
+    problems.warn(at, ProblemKind::SentWithout(Box::new(refused)));
     None
 }
 

@@ -122,7 +122,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "notifications[1].url: is neither an http:// nor an https:// URL"
     }),
     (r#""users": ["bob", "alice"]"#, r#""users": ["carol", "alice"]"#, {
-        "notifications[1].authentication.users[0]: no such user in `userlist`"
+        "notifications[1].authentication.users[0]: no such user in `userlist`: the notification is \
+        sent without authorization"
     }),
     (r#""heartbeatinterval": 30"#, r#""heartbeatinterval": 0"#, {
         "notifications[2].event: never happens, since `heartbeatinterval` is 0"

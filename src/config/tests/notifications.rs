@@ -43,7 +43,7 @@ fn the_first_user_is_who_we_are() {
 }
 
 #[test]
-fn what_could_never_be_sent_is_refused() {
+fn what_could_never_be_sent_is_left_out() {
     let table = [
         (r#"{"type": "basic"}"#, ".user: is missing"),
         (r#"{"type": "bearer", "users": []}"#, ".user: is missing"),
@@ -62,6 +62,20 @@ fn what_could_never_be_sent_is_refused() {
             ".users[0]: the user's password has characters that a header cannot have",
         ),
         (r#"{"type": "digest", "user": "bob"}"#, ".type: `digest` is not one of basic, bearer"),
+        (r#"{"type": "Basic"}"#, ".type: `Basic` is not one of basic, bearer"),
+    ];
+    for (authentication, said) in table {
+        let text = notification(&format!(
+            r#""event": "heartbeat", "type": "url", "url": "http://h/",
+"authentication": {authentication}"#
+        ));
+        let why = "the notification is sent without authorization";
+        let said = format!("line 6: notifications[0].authentication{said}: {why}");
+        assert_eq!(warnings(&text), said);
+        assert!(parse(&text).warnings[0].is_refused_by_check(), "{authentication}");
+        assert_eq!(config(&text).notifications[0].authorization, None, "{authentication}");
+    }
+    let table = [
         (r#"{"type": "basic", "users": [1]}"#, ".users[0]: expected a string, found a number"),
         (r#"{"type": 1}"#, ".type: expected a string, found a number"),
         ("[]", ": expected an object, found an array"),
@@ -71,9 +85,7 @@ fn what_could_never_be_sent_is_refused() {
             r#""event": "heartbeat", "type": "url", "url": "http://h/",
 "authentication": {authentication}"#
         ));
-        let said = format!("line 6: notifications[0].authentication{said}");
-        assert_eq!(everything(&text), said);
-        assert!(parse(&text).config.is_none(), "{authentication}");
+        assert_eq!(errors(&text), format!("line 6: notifications[0].authentication{said}"));
     }
     let text = notification(
         r#""event": "heartbeat", "type": "url", "url": "http://h/",
