@@ -50,6 +50,9 @@ pub const RETRY_AFTER_SECONDS_MAX: usize = 24 * 60 * 60;
 pub const TRUSTED_PROXIES_MAX: usize = 1024;
 /// Users in `userlist`, all of which a request may be compared with.
 pub const USERS_MAX: usize = 4096;
+/// A user's name, and a password: longer ones fit into no request head, and whatever a client shows
+/// is compared with each at the width of the widest.
+pub const CREDENTIAL_BYTES_MAX: usize = HEAD_BYTES_MAX;
 /// A realm, which every answer 401 repeats.
 pub const REALM_BYTES_MAX: usize = 256;
 /// Notifications of a configuration file.

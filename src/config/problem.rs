@@ -171,7 +171,7 @@ pub enum ProblemKind {
     /// A path that a request could never ask for.
     #[error("must begin with / and have no control characters")]
     ServeMalformed,
-    /// A path longer than `SERVE_BYTES_MAX`.
+    /// More bytes than there may be.
     #[error("is longer than {0} bytes")]
     TooLong(usize),
     /// Two resources on one path.

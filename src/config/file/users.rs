@@ -9,7 +9,7 @@ use super::super::Secret;
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Section, wrong_type};
 use super::super::tree::Value;
-use crate::limits::USERS_MAX;
+use crate::limits::{CREDENTIAL_BYTES_MAX, USERS_MAX};
 
 const AUTHENTICATION_KEYS: &[&str] = &["type", "realm", "user", "users"];
 const USER_KEYS: &[&str] = &["password"];
@@ -71,6 +71,10 @@ pub(super) fn users(file: &Section<'_>, problems: &mut Problems) -> Users {
             let here = at.key(&entry.key).line(entry.line);
             problems.warn(here, ProblemKind::DuplicateKey { first });
         }
+        if entry.key.len() > CREDENTIAL_BYTES_MAX {
+            let here = at.key(&entry.key).line(entry.line);
+            problems.error(here, ProblemKind::TooLong(CREDENTIAL_BYTES_MAX));
+        }
         let user = Section::open(&entry.node, at.key(&entry.key), USER_KEYS, problems);
         let password = user.and_then(|user| password(&user, problems));
         users.passwords.insert(entry.key.clone(), password);
@@ -88,6 +92,9 @@ fn password(user: &Section<'_>, problems: &mut Problems) -> Option<Secret> {
         Field::Given(at, password) => {
             if password.is_empty() {
                 problems.warn(at, ProblemKind::EmptyPassword);
+            } else if password.len() > CREDENTIAL_BYTES_MAX {
+                problems.error(at, ProblemKind::TooLong(CREDENTIAL_BYTES_MAX));
+                return None;
             }
             password
         }

@@ -1,7 +1,7 @@
 //! Who may have a resource.
 
 use super::*;
-use crate::limits::{REALM_BYTES_MAX, USERS_MAX};
+use crate::limits::{CREDENTIAL_BYTES_MAX, REALM_BYTES_MAX, USERS_MAX};
 
 /// A stream with these members more, and users behind it.
 fn stream(members: &str) -> String {
@@ -180,6 +180,23 @@ fn passwords_may_be_anything() {
     assert_eq!(warnings(&many(USERS_MAX)), "");
     let said = "line 2: userlist: has 4097 entries, at most 4096 are allowed";
     assert_eq!(everything(&many(USERS_MAX + 1)), said);
+}
+
+#[test]
+fn names_and_passwords_fit_into_a_request_head() {
+    let text = |name: &str, password: &str| {
+        format!(
+            "{{\"resources\": [{STREAM}], \"userlist\": {{\n\"{name}\":\n\
+            {{\"password\": \"{password}\"}}}}}}"
+        )
+    };
+    let longest = "x".repeat(CREDENTIAL_BYTES_MAX);
+    let longer = "x".repeat(CREDENTIAL_BYTES_MAX + 1);
+    assert_eq!(warnings(&text(&longest, &longest)), "");
+    let said = "line 3: userlist.alice.password: is longer than 8192 bytes";
+    assert_eq!(everything(&text("alice", &longer)), said);
+    let said = format!("line 2: userlist.\"{}…\": is longer than 8192 bytes", "x".repeat(64));
+    assert_eq!(everything(&text(&longer, "")).lines().next(), Some(&*said));
 }
 
 #[test]
