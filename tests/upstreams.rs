@@ -15,11 +15,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use support::crowd::{Crowd, Pace, Watcher};
 use support::media::{
-    Packet, Recording, SAMPLE_BITS_PER_SECOND, SAMPLE_SECONDS, Tool, packets_of, record,
-    record_to_end, sample, sample_bytes,
+    Packet, Recording, SAMPLE_BITS_PER_SECOND, SAMPLE_SECONDS, packets_of, record, record_to_end,
+    sample, sample_bytes,
 };
 use support::node::{Node, stream};
 use support::packets::{PACKET_BYTES, packets};
+use support::tool::Tool;
 use support::upstream::{Kind, Peer, Upstream, accept, free_address, read_head, write_at};
 use support::{PATIENCE, eventually, http};
 

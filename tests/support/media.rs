@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::PATIENCE;
 use super::packets::PACKET_BYTES;
+use super::tool::Tool;
 
 pub const FRAMES_PER_SECOND: f64 = 25.0;
 /// Length of [`sample`].
@@ -50,23 +51,11 @@ pub fn sample_bytes() -> Vec<u8> {
     std::fs::read(sample()).unwrap()
 }
 
-/// A tool that runs beside a test; it is ended with it.
-pub struct Tool(Child);
-
 impl Tool {
     /// ffmpeg, with these arguments; it says nothing but errors.
     pub fn ffmpeg(arguments: &[&str]) -> Tool {
         let mut command = Command::new("ffmpeg");
-        command.args(["-v", "error", "-y"]).args(arguments).stdin(Stdio::null());
-        Tool(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Tool {
-    fn drop(&mut self) {
-        // It may have ended already: both answers are fine.
-        let _ended = self.0.kill();
-        let _reaped = self.0.wait();
+        Tool::start(command.args(["-v", "error", "-y"]).args(arguments).stdin(Stdio::null()))
     }
 }
 

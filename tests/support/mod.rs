@@ -12,6 +12,7 @@ pub mod node;
 pub mod packets;
 pub mod source;
 pub mod tls;
+pub mod tool;
 pub mod upstream;
 
 use std::net::SocketAddr;
