@@ -52,9 +52,11 @@ impl Asking {
         self.new
     }
 
-    /// Whether it has begun to ask, or never asked before.
-    pub fn has_begun(&self) -> bool {
-        !self.head.is_empty() || self.connection.requests == 0
+    /// Whether it is told that its time is up: it has begun to ask, or never asked before. One who
+    /// owes a PROXY protocol header is told nothing.
+    pub fn is_told_of_timeout(&self) -> bool {
+        let has_begun = !self.head.is_empty() || self.connection.requests == 0;
+        has_begun && !self.awaits_proxy
     }
 
     /// Reads what is there.

@@ -230,7 +230,7 @@ impl Guests {
             {
                 let key = ViewerKey { index, generation: self.places[index].generation };
                 let next = match self.take(key) {
-                    Some(Guest::Asking(asking)) if asking.has_begun() => {
+                    Some(Guest::Asking(asking)) if asking.is_told_of_timeout() => {
                         metrics.answered(408);
                         self.send(key, refused(asking.give_up(), 408))
                     }

@@ -17,12 +17,17 @@ impl House {
     }
 
     fn enter(&mut self) -> (ViewerKey, TcpStream) {
+        self.enter_by(false)
+    }
+
+    /// Enters by a balancer, or not.
+    fn enter_by(&mut self, balancer: bool) -> (ViewerKey, TcpStream) {
         let far = TcpStream::connect(self.listener.local_addr().unwrap()).unwrap();
         far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let (near, peer) = self.listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
         let key = self.guests.reserve();
-        let asking = Asking::new(Connection::new(near, peer), false);
+        let asking = Asking::new(Connection::new(near, peer), balancer);
         self.guests.enter(key, asking, self.now);
         (key, far)
     }
@@ -108,6 +113,22 @@ fn who_asks_for_nothing_gets_408_and_who_stays_is_let_go() {
     assert!(house.guests.is_empty() && house.guests.deadline().is_none());
     house.guests.mark(key);
     assert!(!house.guests.have_work(), "an event of the past is silence");
+}
+
+#[test]
+fn who_is_not_introduced_in_time_is_told_nothing() {
+    for (said, told) in [("", ""), ("PROXY TCP4 192.", ""), ("PROXY UNKNOWN\r\nGE", "HTTP/1.1 408")]
+    {
+        let mut house = House::new();
+        let (_, mut far) = house.enter_by(true);
+        far.write_all(said.as_bytes()).unwrap();
+        house.turn();
+        house.now = house.guests.deadline().unwrap();
+        house.guests.on_deadline(house.now, &Metrics::new());
+        let mut got = String::new();
+        far.read_to_string(&mut got).unwrap();
+        assert_eq!(got.get(..12).unwrap_or_default(), told, "{said:?}");
+    }
 }
 
 #[test]
