@@ -8,32 +8,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 
 use serde_json::{Value, json};
-use support::client::{assert_watching, connect_from, get, hear, leave, next_access, watch_on};
+use support::client::{
+    assert_watching, connect_from, get, hear, ip, leave, live, next_access, watch_on,
+};
 use support::http;
-use support::node::{Node, stream};
-use support::source::{Source, Speech};
+use support::node::Node;
+use support::source::Source;
 
-const BITS_PER_SECOND: u64 = 2_000_000;
 const PROXY_ERRORS: &str = "restreamer_proxy_errors_total";
-
-/// A node with one stream, `/a.ts`, that sends, its health at `/health`, and this configuration.
-fn live(config: &Value) -> (Source, Node) {
-    let source = Source::start(Speech::Raw, BITS_PER_SECOND);
-    let mut all = json!({ "resources": [
-        stream("/a.ts", &source.url(Speech::Raw)),
-        { "type": "api", "api": "health", "serve": "/health" },
-    ]});
-    for (key, value) in config.as_object().unwrap() {
-        all[key] = value.clone();
-    }
-    let node = Node::with(&all);
-    node.await_connected();
-    (source, node)
-}
-
-fn ip(text: &str) -> IpAddr {
-    text.parse().unwrap()
-}
 
 /// Watches a little from this address, and answers the line of the access log about it.
 fn visit(node: &Node, source: &str, said: &[u8]) -> Value {
@@ -122,7 +104,7 @@ fn an_address_has_its_viewers_wherever_they_come_through() {
         line["client"].as_str().unwrap().to_owned()
     };
     let first = come("127.0.0.2", "192.0.2.7").expect("nobody is there");
-    let second = come("127.0.0.2", "192.0.2.8").expect("another one behind the same proxy");
+    let _second = come("127.0.0.2", "192.0.2.8").expect("another one behind the same proxy");
     assert_eq!(refused("127.0.0.2", "192.0.2.7"), "192.0.2.7");
     assert_eq!(refused("127.0.0.3", "192.0.2.7"), "192.0.2.7", "through another proxy");
     let _stranger = come("127.0.0.9", "192.0.2.9").expect("an address of its own");
@@ -130,7 +112,6 @@ fn an_address_has_its_viewers_wherever_they_come_through() {
     assert_eq!(leave(&node, first)["client"], "192.0.2.7");
     let _again = come("127.0.0.3", "192.0.2.7").expect("there is a place again");
     assert_eq!(refused("127.0.0.2", "192.0.2.8"), "192.0.2.8");
-    drop(second);
 }
 
 // ---- PROXY protocol -------------------------------------------------------------------------
@@ -255,10 +236,13 @@ fn a_header_may_come_in_any_pieces() {
             socket.write_all(now).unwrap();
             (socket, then.to_vec())
         });
-        let begun: Vec<_> = begun.collect();
+        let mut begun: Vec<_> = begun.collect();
         barrier.wait();
-        for (socket, then) in begun {
-            http::hang_up(&watch_on(socket, &then));
+        for (socket, then) in &mut begun {
+            socket.write_all(then).unwrap();
+        }
+        for (socket, _) in begun {
+            http::hang_up(&assert_watching(socket));
         }
         let named = |port| SocketAddr::new(ip(client), port).to_string();
         let expected: BTreeSet<_> = cuts.clone().map(|cut| named(10_000 + cut)).collect();

@@ -3,7 +3,7 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Command, Stdio};
@@ -272,9 +272,9 @@ impl Told {
 /// A Prometheus of the test's own.
 struct Prometheus {
     address: SocketAddr,
+    _tool: Tool,
     /// Its configuration, storage and log.
     _dir: tempfile::TempDir,
-    _tool: Tool,
 }
 
 /// What it has read.
@@ -302,7 +302,7 @@ impl Prometheus {
         command.current_dir(dir.path()).stdin(Stdio::null());
         command.args(["--config.file=prometheus.yml", "--storage.tsdb.path=storage"]);
         command.args(["--web.listen-address=127.0.0.1:0", "--log.level=info"]);
-        let tool = Tool::start(command.stderr(File::create(&log).unwrap()));
+        let tool = Tool::start_logging(&mut command, &log);
         let address = eventually("Prometheus listens", || {
             let text = fs::read_to_string(&log).unwrap();
             let line = text.lines().find(|line| line.contains("msg=\"Listening on\""))?;

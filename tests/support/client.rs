@@ -4,13 +4,36 @@
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 use super::http::{Answer, hang_up, read_bytes};
-use super::node::Node;
+use super::node::{Node, stream};
 use super::packets::{PACKET_BYTES, Verifier};
+use super::source::{Source, Speech};
+
+const BITS_PER_SECOND: u64 = 2_000_000;
+
+/// A node with one stream, `/a.ts`, that sends, its health at `/health`, and this configuration.
+pub fn live(config: &Value) -> (Source, Node) {
+    let source = Source::start(Speech::Raw, BITS_PER_SECOND);
+    let mut all = json!({ "resources": [
+        stream("/a.ts", &source.url(Speech::Raw)),
+        { "type": "api", "api": "health", "serve": "/health" },
+    ]});
+    for (key, value) in config.as_object().unwrap() {
+        all[key] = value.clone();
+    }
+    let node = Node::with(&all);
+    node.await_connected();
+    (source, node)
+}
+
+/// An address.
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
 
 /// A connection from this address that no test waits on for ever.
 pub fn connect_from(source: IpAddr, to: SocketAddr) -> TcpStream {
