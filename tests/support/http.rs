@@ -1,6 +1,6 @@
 //! A plain HTTP client, down to the bytes.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -72,7 +72,12 @@ pub fn request(address: SocketAddr, method: &str, path: &str) -> Answer {
 
 /// Asks with a whole request in bytes; reads the head of the answer and leaves the rest to come.
 pub fn open(address: SocketAddr, request: &[u8]) -> (Answer, TcpStream) {
-    let mut socket = connect(address);
+    open_on(connect(address), request)
+}
+
+/// The same on a connection that is there.
+pub fn open_on(mut socket: TcpStream, request: &[u8]) -> (Answer, TcpStream) {
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket.write_all(request).unwrap();
     let mut head = Vec::new();
     let mut byte = [0];
@@ -156,6 +161,14 @@ impl Session {
     pub fn ask_with(&mut self, method: &str, path: &str, lines: &str) -> Answer {
         self.say(format!("{method} {path} HTTP/1.1\r\nHost: test\r\n{lines}\r\n").as_bytes());
         self.hear(method)
+    }
+
+    /// Whether nothing has come behind the last answer so far.
+    pub fn is_silent(&self) -> bool {
+        self.socket.set_nonblocking(true).unwrap();
+        let nothing = self.socket.peek(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        self.socket.set_nonblocking(false).unwrap();
+        self.rest.is_empty() && nothing
     }
 
     /// The connection, if nothing came behind the last answer.
