@@ -16,7 +16,8 @@ use support::http::{self, Answer, Session};
 use support::node::{Node, api, stream};
 use support::packets::PACKET_BYTES;
 use support::source::{Source, Speech};
-use support::upstream::read_head;
+use support::tls::{Authority, close, shake_hands};
+use support::upstream::{accept, read_head};
 use support::{PATIENCE, eventually, nobody};
 
 const BITS_PER_SECOND: u64 = 2_000_000;
@@ -220,6 +221,30 @@ fn a_type_that_nobody_says_is_guessed() {
         ("/z", "application/octet-stream"),
     ] {
         assert_eq!(http::fetch(node.address, path).header("Content-Type"), Some(kind), "{path}");
+    }
+}
+
+#[test]
+fn a_body_comes_by_tls_from_whom_it_should() {
+    let dir = tempfile::tempdir().unwrap();
+    let [authority, unknown] = ["authority", "stranger"].map(Authority::named);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/x", listener.local_addr().unwrap());
+    let ca_file = json!({ "ca_file": authority.file(dir.path()) });
+    let (_source, node) = serving(&[("/x", &url, 0)], &ca_file);
+    for (authority, status) in [(&authority, 200), (&unknown, 502), (&authority, 200)] {
+        let server = authority.vouch_for("127.0.0.1");
+        let mut session = Session::open(node.address);
+        session.say(b"GET /x HTTP/1.1\r\nHost: test\r\n\r\n");
+        let greeted = shake_hands(accept(&listener), &server);
+        assert_eq!(greeted.is_ok(), status == 200);
+        if let Ok(mut peer) = greeted {
+            let head = read_head(&mut peer);
+            assert!(head.starts_with("GET /x HTTP/1.1\r\n"), "{head}");
+            peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nfoobar").unwrap();
+            close(peer);
+        }
+        assert_eq!(session.hear("GET").status, status);
     }
 }
 

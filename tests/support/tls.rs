@@ -104,14 +104,20 @@ impl Server {
     }
 }
 
+/// Shakes hands on a connection for a stream, which asks for HTTP/1.1.
+pub fn greet(socket: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Peer> {
+    let peer = shake_hands(socket, config)?;
+    assert_eq!(peer.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
+    Ok(peer)
+}
+
 /// Shakes hands on a connection of the program.
-pub fn greet(mut socket: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Peer> {
+pub fn shake_hands(mut socket: TcpStream, config: &Arc<ServerConfig>) -> io::Result<Peer> {
     let mut tls = ServerConnection::new(Arc::clone(config)).unwrap();
     // The program refuses a certificate after the server has done its part.
     while tls.is_handshaking() {
         tls.complete_io(&mut socket)?;
     }
-    assert_eq!(tls.alpn_protocol(), Some(&b"http/1.1"[..]));
     Ok(StreamOwned::new(tls, socket))
 }
 
