@@ -417,7 +417,8 @@ fn an_upstream_that_hangs_keeps_nobody_else_waiting() {
     let quick = Origin::start(|_, peer| write!(peer, "HTTP/1.1 200 OK\r\n\r\nquick"));
     let (silent, half, quick) = (origin.url("/silent"), origin.url("/half"), quick.url("/"));
     let remotes = [("/silent", silent.as_str(), 0), ("/half", &half, 0), ("/quick", &quick, 0)];
-    let (_source, node) = serving(&remotes, &json!({ "timeout": 3 }));
+    let (_source, node) = serving(&remotes, &json!({ "timeout": 3, "outputbuffer": 100_000 }));
+    // Nobody reads for them all the time.
     let mut crowd = Crowd::new();
     crowd.join(node.address, "/a.ts", 5, Pace::Fast);
     let mut hanging = ["/silent", "/half"].map(|path| {
