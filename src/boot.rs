@@ -116,10 +116,8 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let open_files = restreamer_sys::limit::raise_open_files()
         .map_err(kernel("the limit of open files cannot be raised"))?;
     let listeners = listen::listen("listen", &config.listen)?;
-    let side_listeners = match &config.side {
-        Some(side) => listen::listen("side", side)?,
-        None => Vec::new(),
-    };
+    let side = config.side.as_ref().map(|side| listen::listen("side", side)).transpose()?;
+    let side_listeners = side.unwrap_or_default();
     let (addresses, side_addresses) = (bound(&listeners), bound(&side_listeners));
     let metrics = Metrics::counting(config.statistics);
     let (root, log_handle) = open_log(config, &metrics)?;

@@ -41,10 +41,10 @@ impl Request {
     /// The value of a parameter in the query, percent-decoded; of several the first. Without a `=`
     /// it is the empty string. A plus is a plus: base64 has some, and only forms mean a space.
     pub fn parameter(&self, name: &str) -> Option<String> {
-        let mut all =
-            self.query.expose().split('&').map(|one| one.split_once('=').unwrap_or((one, "")));
-        let (_, value) = all.find(|(key, _)| *key == name)?;
-        Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+        let decoded = |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy();
+        let all = self.query.expose().split('&');
+        let mut all = all.map(|one| one.split_once('=').unwrap_or((one, "")));
+        all.find(|(key, _)| decoded(key) == name).map(|(_, value)| decoded(value).into_owned())
     }
 }
 

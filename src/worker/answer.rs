@@ -133,7 +133,12 @@ impl Worker {
             (Method::Other, _) => Response::allow(405),
         };
         self.metrics.answered(response.status());
-        Next::Send(Asker::new(connection, &request, rest).answer_last(response))
+        let asker = Asker::new(connection, &request, rest);
+        Next::Send(match target {
+            // A player that is refused comes with a new connection.
+            Target::Stream(_) => asker.answer_last(response),
+            _other => asker.answer(response),
+        })
     }
 
     /// Answers a client who may have what it asks for.
