@@ -41,7 +41,7 @@ pub use resource::{
     StaticRemote, StreamConfig, WebAddress,
 };
 pub use secret::Secret;
-pub use web::WebError;
+pub use web::UrlError;
 
 use crate::limits::CONFIG_FILE_BYTES_MAX;
 use problem::Problems;

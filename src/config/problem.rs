@@ -8,7 +8,7 @@ use std::fmt;
 use super::address::{AddressError, Listen};
 use super::excerpt::excerpt;
 use super::remote::RemoteError;
-use super::web::WebError;
+use super::web::UrlError;
 use crate::limits::{
     INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX, REALM_BYTES_MAX, TIMEOUT_MAX,
 };
@@ -158,7 +158,7 @@ pub enum ProblemKind {
     Remote(#[from] RemoteError),
     /// The address of something fetched whole that cannot be understood.
     #[error(transparent)]
-    Web(#[from] WebError),
+    Url(#[from] UrlError),
     /// A static resource from where none can come.
     #[error("is neither a file:, an http:// nor an https:// URL")]
     StaticScheme,

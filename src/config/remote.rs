@@ -17,7 +17,9 @@ use url::Url;
 use super::address::HostPort;
 use super::excerpt::excerpt;
 use super::mask::{self, mask_passwords};
-use crate::limits::{REMOTE_BYTES_MAX, UNIX_PATH_BYTES_MAX};
+use super::resource::WebAddress;
+use super::web::{UrlError, check_text};
+use crate::limits::UNIX_PATH_BYTES_MAX;
 
 pub use network::Datagrams;
 
@@ -73,22 +75,15 @@ impl Remote {
 
     /// Parses a URL.
     pub fn parse(text: &str) -> Result<Self, RemoteError> {
-        if text.is_empty() {
-            return Err(RemoteError::Empty);
-        }
-        if text.len() > REMOTE_BYTES_MAX {
-            return Err(RemoteError::TooLong);
-        }
-        // `Url` would drop these silently, and the label would no longer be what is asked for.
-        if text.trim() != text || text.chars().any(char::is_control) {
-            return Err(RemoteError::WhiteSpace);
-        }
+        check_text(text)?;
         let (scheme, rest) = split_scheme(text).ok_or(RemoteError::NoScheme)?;
         let scheme_lower = scheme.to_ascii_lowercase();
         let plain = |kind| Self { kind, label: text.to_owned() };
         match scheme_lower.as_str() {
-            "http" => http("http", "http://host/path", text, rest),
-            "https" => http("https", "https://host/path", text, rest),
+            "http" | "https" => {
+                let WebAddress { url, label } = WebAddress::parse(text)?;
+                Ok(Self { kind: RemoteKind::Http(url), label })
+            }
             "tcp" => Ok(plain(RemoteKind::Tcp(network::tcp(rest)?))),
             "udp" => Ok(plain(RemoteKind::Udp(network::datagrams("udp", UDP_FORM, rest)?))),
             "rtp" => Ok(plain(RemoteKind::Rtp(network::datagrams("rtp", RTP_FORM, rest)?))),
@@ -151,15 +146,9 @@ impl fmt::Debug for RemoteKind {
 /// Why a URL is refused. Nothing here repeats more of it than its scheme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RemoteError {
-    /// The empty string.
-    #[error("is empty")]
-    Empty,
-    /// More than `REMOTE_BYTES_MAX`.
-    #[error("is longer than {REMOTE_BYTES_MAX} bytes")]
-    TooLong,
-    /// White space around it or a control character in it.
-    #[error("has white space around it or a control character in it")]
-    WhiteSpace,
+    /// What is wrong with any URL, or with one of `http` or `https`.
+    #[error(transparent)]
+    Url(#[from] UrlError),
     /// No scheme at all.
     #[error(
         "is not a URL, expected http://, https://, tcp://, udp://, rtp://, unix://, unixgram://, \
@@ -172,9 +161,6 @@ pub enum RemoteError {
         file or fork"
     )]
     UnknownScheme(String),
-    /// What the URL standard says is wrong with it.
-    #[error("is not a valid URL: {0}")]
-    Url(#[from] url::ParseError),
     /// Not of the scheme's form.
     #[error("{scheme} is written {form}")]
     Form {
@@ -195,9 +181,6 @@ pub enum RemoteError {
     /// Neither a host name nor an IP address.
     #[error("its host is neither a name nor an IP address")]
     Host,
-    /// A port that is no number or cannot be connected to.
-    #[error("its port is not a number within 1 and 65535")]
-    Port,
     /// A user or password where the protocol has none.
     #[error("{0} takes neither user nor password")]
     Credentials(&'static str),
@@ -248,25 +231,6 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
     let begins = scheme.starts_with(|c: char| c.is_ascii_alphabetic());
     let goes_on = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     (begins && goes_on).then_some((scheme, rest))
-}
-
-fn http(
-    scheme: &'static str,
-    form: &'static str,
-    text: &str,
-    rest: &str,
-) -> Result<Remote, RemoteError> {
-    // `Url` would take any number of slashes; one form is enough, and is what the label shows.
-    if !rest.starts_with("//") || rest.starts_with("///") {
-        return Err(RemoteError::Form { scheme, form });
-    }
-    let mut url = Url::parse(text)?;
-    url.set_fragment(None);
-    if url.port() == Some(0) {
-        return Err(RemoteError::Port);
-    }
-    let label = mask::label(&url, text);
-    Ok(Remote { kind: RemoteKind::Http(url), label })
 }
 
 /// An absolute path: `/path`, `///path` or `//localhost/path` behind the colon (RFC 8089).

@@ -1,7 +1,7 @@
-//! Addresses of what is fetched whole: static resources, and whom to notify.
+//! URLs of what is asked for over HTTP: upstreams, static resources, and whom to notify.
 //!
-//! Owns their syntax and the masking of their passwords. Never resolves nor connects. Driven by
-//! `check`.
+//! Owns their syntax, the masking of their passwords, and what holds for every URL. Never resolves
+//! nor connects. Driven by `check` and `remote`.
 
 use url::Url;
 
@@ -10,38 +10,43 @@ use crate::limits::REMOTE_BYTES_MAX;
 
 impl WebAddress {
     /// Parses an `http` or `https` URL; a fragment is dropped.
-    pub fn parse(text: &str) -> Result<WebAddress, WebError> {
-        if text.is_empty() {
-            return Err(WebError::Empty);
-        }
-        if text.len() > REMOTE_BYTES_MAX {
-            return Err(WebError::TooLong);
-        }
-        // `Url` would drop these silently, and the label would no longer be what is asked for.
-        if text.trim() != text || text.chars().any(char::is_control) {
-            return Err(WebError::WhiteSpace);
-        }
-        let (scheme, rest) = text.split_once(':').ok_or(WebError::Scheme)?;
-        if !["http", "https"].iter().any(|known| known.eq_ignore_ascii_case(scheme)) {
-            return Err(WebError::Scheme);
-        }
+    pub fn parse(text: &str) -> Result<WebAddress, UrlError> {
+        check_text(text)?;
+        let (scheme, rest) = text.split_once(':').ok_or(UrlError::Scheme)?;
+        let known = ["http", "https"].into_iter().find(|known| known.eq_ignore_ascii_case(scheme));
+        let scheme = known.ok_or(UrlError::Scheme)?;
         // `Url` would take any number of slashes; one form is enough, and is what the label shows.
         if !rest.starts_with("//") || rest.starts_with("///") {
-            return Err(WebError::Form);
+            return Err(UrlError::Form(scheme));
         }
         let mut url = Url::parse(text)?;
         url.set_fragment(None);
         if url.port() == Some(0) {
-            return Err(WebError::Port);
+            return Err(UrlError::Port);
         }
         let label = mask::label(&url, text);
         Ok(WebAddress { url, label })
     }
 }
 
-/// Why an address is refused. Nothing here repeats any of it.
+/// What holds for a URL of any scheme.
+pub(super) fn check_text(text: &str) -> Result<(), UrlError> {
+    if text.is_empty() {
+        return Err(UrlError::Empty);
+    }
+    if text.len() > REMOTE_BYTES_MAX {
+        return Err(UrlError::TooLong);
+    }
+    // `Url` would drop these silently, and the label would no longer be what is asked for.
+    if text.trim() != text || text.chars().any(char::is_control) {
+        return Err(UrlError::WhiteSpace);
+    }
+    Ok(())
+}
+
+/// Why a URL is refused. Nothing here repeats more of it than its scheme.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WebError {
+pub enum UrlError {
     /// The empty string.
     #[error("is empty")]
     Empty,
@@ -51,16 +56,16 @@ pub enum WebError {
     /// White space around it or a control character in it.
     #[error("has white space around it or a control character in it")]
     WhiteSpace,
-    /// Another scheme, or none.
+    /// Another scheme, or none, where only these will do.
     #[error("is neither an http:// nor an https:// URL")]
     Scheme,
-    /// Not of the scheme's form.
-    #[error("is written http://host/path or https://host/path")]
-    Form,
+    /// Not of this scheme's form.
+    #[error("{0} is written {0}://host/path")]
+    Form(&'static str),
     /// What the URL standard says is wrong with it.
     #[error("is not a valid URL: {0}")]
     Url(#[from] url::ParseError),
-    /// A port that nobody can be connected to at.
+    /// A port that is no number or cannot be connected to.
     #[error("its port is not a number within 1 and 65535")]
     Port,
 }

@@ -36,7 +36,7 @@ pub(super) fn notifications(
             event
         });
         let target = url.given().and_then(|(at, url)| {
-            let refused = |error| problems.error(at, ProblemKind::Web(error));
+            let refused = |error| problems.error(at, ProblemKind::Url(error));
             WebAddress::parse(&url).map_err(refused).ok()
         });
         let both = event.zip(target);

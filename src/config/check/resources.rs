@@ -11,7 +11,7 @@ use super::super::mask::mask_passwords;
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::remote::{Remote, RemoteKind};
 use super::super::section::{Field, Items};
-use super::super::web::WebError;
+use super::super::web::UrlError;
 use super::super::{Api, ApiConfig, StaticConfig, StaticRemote, StreamConfig, WebAddress};
 use super::users;
 use crate::limits::{REMOTES_PER_STREAM_MAX, SERVE_BYTES_MAX, STREAMS_MAX};
@@ -226,8 +226,8 @@ fn static_remote(at: &At, remote: Field<String>, problems: &mut Problems) -> Opt
 fn parse_static(url: &str) -> Result<StaticRemote, ProblemKind> {
     match WebAddress::parse(url) {
         Ok(address) => Ok(StaticRemote::Web(address)),
-        Err(WebError::Empty) => Err(ProblemKind::Missing),
-        Err(WebError::Scheme) => {
+        Err(UrlError::Empty) => Err(ProblemKind::Missing),
+        Err(UrlError::Scheme) => {
             let scheme = url.split(':').next().unwrap_or_default();
             if !scheme.eq_ignore_ascii_case("file") {
                 return Err(ProblemKind::StaticScheme);

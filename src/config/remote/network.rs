@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::address::{self, AddressError, HostPort};
-use super::RemoteError;
+use super::{RemoteError, UrlError};
 
 /// Where datagrams are received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,9 +103,9 @@ fn host_port<'a>(
         AddressError::Empty | AddressError::NoPort => RemoteError::NoPort(scheme),
         AddressError::NoBrackets => RemoteError::NoBrackets(scheme),
         AddressError::Host(_) => RemoteError::Host,
-        AddressError::Port(_) | AddressError::Service(_) => RemoteError::Port,
+        AddressError::Port(_) | AddressError::Service(_) => UrlError::Port.into(),
     })?;
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = port.parse().ok().filter(|&port| digits && port != 0).ok_or(RemoteError::Port)?;
+    let port = port.parse().ok().filter(|&port| digits && port != 0).ok_or(UrlError::Port)?;
     Ok((host, port))
 }

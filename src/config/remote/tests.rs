@@ -3,6 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::REMOTE_BYTES_MAX;
 
 fn kind(text: &str) -> RemoteKind {
     Remote::parse(text).unwrap_or_else(|error| panic!("{text}: {error}")).kind().clone()

@@ -37,7 +37,7 @@ fn typical_mistakes_in_a_static_resource() {
         ("file:///a?b", "has a ? or # in a name, write %3F or %23"),
         ("file:///a%zz", "has a % without two hexadecimal digits behind it, write %25"),
         ("file:///a ", "has white space around it or a control character in it"),
-        ("http:/h/", "is written http://host/path or https://host/path"),
+        ("http:/h/", "http is written http://host/path"),
         ("http://h:0/", "its port is not a number within 1 and 65535"),
         ("https://h:x/", "is not a valid URL: invalid port number"),
     ];

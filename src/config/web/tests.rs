@@ -35,7 +35,7 @@ fn addresses_and_their_labels() {
 fn what_is_no_address_is_refused() {
     let scheme = "is neither an http:// nor an https:// URL";
     let space = "has white space around it or a control character in it";
-    let form = "is written http://host/path or https://host/path";
+    let form = "http is written http://host/path";
     let table = [
         ("", "is empty"),
         (" http://h/", space),
@@ -49,6 +49,7 @@ fn what_is_no_address_is_refused() {
         ("http:h", form),
         ("http:/h", form),
         ("http:///h", form),
+        ("HTTPS:/h", "https is written https://host/path"),
         ("http://", "is not a valid URL: empty host"),
         ("http://u:s3cret@/", "is not a valid URL: empty host"),
         ("http://u:s3cret@h:x/", "is not a valid URL: invalid port number"),
