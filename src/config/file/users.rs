@@ -1,7 +1,8 @@
 //! Users, and where they are asked for.
 //!
 //! Owns the keys of `userlist` and of `authentication`. Never looks a user up. Driven by `file`. No
-//! `Debug` here, and no name of a user in a problem: it may have been given with its password.
+//! `Debug` here. The path of a key in `userlist` has to name its user; nowhere else is a name in a
+//! problem: where a user is referred to, it may have been given with its password.
 
 use std::collections::{HashMap, HashSet};
 
