@@ -1,7 +1,9 @@
 //! What is wrong with a file, and where.
 //!
-//! Owns the words of every complaint and how many are kept. Never carries a value that could be a
+//! Owns the words of every complaint and its place. Never carries a value that could be a
 //! password: a problem names keys, types and numbers. Driven by every other part of `config`.
+
+mod collected;
 
 use std::fmt;
 
@@ -10,8 +12,10 @@ use super::excerpt::excerpt;
 use super::remote::RemoteError;
 use super::web::UrlError;
 use crate::limits::{
-    INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, PROBLEMS_MAX, REALM_BYTES_MAX, TIMEOUT_MAX,
+    INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, REALM_BYTES_MAX, TIMEOUT_MAX,
 };
+
+pub(super) use collected::Problems;
 
 /// One thing that is wrong with a file.
 ///
@@ -329,66 +333,5 @@ impl At {
     /// This place's problem.
     pub(super) fn problem(self, kind: impl Into<ProblemKind>) -> Problem {
         Problem { line: self.line, path: self.path, kind: kind.into() }
-    }
-}
-
-/// Collects what is wrong, so that one run of `--check` shows everything.
-#[derive(Default)]
-pub(super) struct Problems {
-    errors: Bounded,
-    warnings: Bounded,
-}
-
-impl Problems {
-    /// Refuses the file for what is at `at`.
-    pub(super) fn error(&mut self, at: At, kind: impl Into<ProblemKind>) {
-        self.add_error(at.problem(kind));
-    }
-
-    /// Refuses the file.
-    pub(super) fn add_error(&mut self, problem: Problem) {
-        self.errors.add(problem);
-    }
-
-    /// Accepts the file, but says so.
-    pub(super) fn warn(&mut self, at: At, kind: impl Into<ProblemKind>) {
-        self.warnings.add(at.problem(kind));
-    }
-
-    /// Whether there is an error at `at` (among those that are shown).
-    pub(super) fn refused(&self, at: &At) -> bool {
-        self.errors.kept.iter().any(|problem| problem.path == at.path)
-    }
-
-    /// Errors and warnings, each by line, those of the whole file last.
-    pub(super) fn finish(self) -> (Vec<Problem>, Vec<Problem>) {
-        (self.errors.finish(), self.warnings.finish())
-    }
-}
-
-#[derive(Default)]
-struct Bounded {
-    kept: Vec<Problem>,
-    more: usize,
-    more_refused: usize,
-}
-
-impl Bounded {
-    fn add(&mut self, problem: Problem) {
-        if self.kept.len() < PROBLEMS_MAX {
-            self.kept.push(problem);
-        } else {
-            self.more += 1;
-            self.more_refused += usize::from(problem.is_refused_by_check());
-        }
-    }
-
-    fn finish(mut self) -> Vec<Problem> {
-        self.kept.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-        if self.more > 0 {
-            let kind = ProblemKind::More { count: self.more, refused_by_check: self.more_refused };
-            self.kept.push(At::whole_file().problem(kind));
-        }
-        self.kept
     }
 }
