@@ -64,6 +64,9 @@ pub struct Config {
     pub listen: Listen,
     /// Where metrics, health and status are served; `None` serves them nowhere.
     pub side: Option<Listen>,
+    /// Whether `side` is what somebody asked for, and not the default, which is worth no more than
+    /// a warning when it is taken.
+    pub side_given: bool,
     /// How long connecting upstream may take, its response head included; `None` is for ever.
     pub timeout: Option<Duration>,
     /// From the start of one attempt to the next; `None` tries once only.
@@ -112,6 +115,7 @@ impl Default for Config {
         Self {
             listen: Listen { host: Some("localhost".to_owned()), port: 80 },
             side: Some(Listen { host: Some("127.0.0.1".to_owned()), port: 9470 }),
+            side_given: false,
             timeout: None,
             reconnect: Some(Duration::from_secs(10)),
             read_timeout: None,

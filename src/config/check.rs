@@ -30,7 +30,8 @@ pub(super) fn check(
     if let Some((at, true)) = file.profile.given() {
         problems.warn(at, ProblemKind::NoProfiler);
     }
-    let (listen, side) = listeners(file.listen, file.side, &default, services, problems);
+    let (listen, side, side_given) =
+        listeners(file.listen, file.side, &default, services, problems);
     let never_full = matches!(file.full_connections, Field::Absent | Field::Given(_, 0));
     let never_beats = matches!(file.heartbeat_interval, Field::Given(_, None));
     let never = |event| match event {
@@ -47,6 +48,7 @@ pub(super) fn check(
     Config {
         listen,
         side,
+        side_given,
         timeout: file.timeout.or(default.timeout),
         reconnect: file.reconnect.or(default.reconnect),
         read_timeout: file.read_timeout.or(default.read_timeout),
@@ -76,13 +78,17 @@ pub(super) fn check(
     }
 }
 
+/// `listen`, `side`, and whether the latter is given.
+///
+/// What is given is meant and cannot be ignored; but a default that is in the way must not keep a
+/// file of the original from starting.
 fn listeners(
     listen: Field<String>,
     side: Field<String>,
     default: &Config,
     services: &dyn Fn(&str) -> Option<u16>,
     problems: &mut Problems,
-) -> (Listen, Option<Listen>) {
+) -> (Listen, Option<Listen>, bool) {
     let mut parse = |at: &At, text: &str| {
         let refused = |kind| problems.error(at.clone(), ProblemKind::Address(kind));
         address::parse(text, services).map_err(refused).ok()
@@ -95,16 +101,22 @@ fn listeners(
         let side = if text.is_empty() { None } else { parse(&at, &text) };
         (at, side)
     });
+    let given = side.is_some();
     // The place to change is where an address is given: that of `side`, or else of `listen`.
     let given_at = side.as_ref().or(listen.as_ref()).map(|(at, _)| at.clone());
     let listen = listen.and_then(|(_, listen)| listen).unwrap_or_else(|| default.listen.clone());
     let side = side.map_or_else(|| default.side.clone(), |(_, side)| side);
-    if let (Some(at), Some(side)) = (given_at, &side)
-        && side.clashes(&listen)
-    {
-        problems.error(at, ProblemKind::SideIsListen { side: side.clone() });
+    match (given_at, side) {
+        (Some(at), Some(side)) if side.clashes(&listen) && given => {
+            problems.error(at, ProblemKind::SideIsListen { side: side.clone() });
+            (listen, Some(side), given)
+        }
+        (Some(at), Some(side)) if side.clashes(&listen) => {
+            problems.warn(at, ProblemKind::SideDropped { side });
+            (listen, None, given)
+        }
+        (_, side) => (listen, side, given),
     }
-    (listen, side)
 }
 
 /// A path; the empty string is none.

@@ -154,7 +154,13 @@ pub enum ProblemKind {
     /// Both cannot be bound at once.
     #[error("`listen` and `side` ({side}) are the same address")]
     SideIsListen {
-        /// The side port's address, given or by default.
+        /// The side port's address, as given.
+        side: Listen,
+    },
+    /// The side port's default address is taken by the file itself.
+    #[error("takes the default of `side` ({side}): metrics, health and status are served nowhere")]
+    SideDropped {
+        /// The default.
         side: Listen,
     },
     /// An upstream's URL that cannot be understood or used.

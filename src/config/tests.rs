@@ -491,8 +491,8 @@ fn typical_mistakes_at_the_top() {
             "line 2: side: an IPv6 address needs brackets, as in [::1]:8000",
         ),
         (
-            &with("\"listen\": \":9470\""),
-            "line 2: listen: `listen` and `side` (127.0.0.1:9470) are the same address",
+            &with("\"listen\": \":9470\", \"side\": \"127.0.0.1:9470\""),
+            "line 2: side: `listen` and `side` (127.0.0.1:9470) are the same address",
         ),
         (
             &with("\"side\":\n\"localhost:http\""),
@@ -608,6 +608,11 @@ fn warnings_do_not_refuse() {
         (
             "\"log\": \"a\",\n\"log\": \"b\"",
             "line 3: log: given twice: the one on line 2 is ignored",
+        ),
+        (
+            "\"listen\": \":9470\"",
+            "line 2: listen: takes the default of `side` (127.0.0.1:9470): metrics, health and \
+            status are served nowhere",
         ),
         ("\"profile\": true", "line 2: profile: this version has no profiler, use perf"),
         (

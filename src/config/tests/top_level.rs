@@ -35,6 +35,29 @@ fn a_refusal_is_404_unless_told_otherwise() {
     }
 }
 
+/// A default of ours is not in the way of what the original does.
+#[test]
+fn a_default_side_is_told_from_a_given_one() {
+    let side = |members: &str| {
+        let config = config(&with(members));
+        (config.side.map(|side| side.to_string()), config.side_given)
+    };
+    let at = |address: &str| Some(address.to_owned());
+    for (members, expected) in [
+        ("\"\": 0", (at("127.0.0.1:9470"), false)),
+        ("\"side\": null", (at("127.0.0.1:9470"), false)),
+        ("\"side\": \"127.0.0.1:9470\"", (at("127.0.0.1:9470"), true)),
+        ("\"side\": \"\"", (None, true)),
+        ("\"listen\": \":9470\"", (None, false)),
+        ("\"listen\": \"127.0.0.1:9470\", \"side\": null", (None, false)),
+        ("\"listen\": \"192.0.2.1:9470\"", (at("127.0.0.1:9470"), false)),
+        ("\"listen\": \":9470\", \"side\": \":9471\"", (at(":9471"), true)),
+        ("\"listen\": \":9470\", \"side\": \"\"", (None, true)),
+    ] {
+        assert_eq!(side(members), expected, "{members}");
+    }
+}
+
 #[test]
 fn trusted_proxies_are_addresses_and_networks() {
     let networks = |list: &str| {

@@ -100,6 +100,7 @@ fn the_whole_format_is_read() {
     let expected = Config {
         listen: Listen { host: None, port: 8000 },
         side: Some(Listen { host: Some("::1".to_owned()), port: 9000 }),
+        side_given: true,
         timeout: Some(Duration::from_secs(10)),
         reconnect: Some(Duration::from_millis(2500)),
         read_timeout: Some(Duration::from_secs(5)),
