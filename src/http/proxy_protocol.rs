@@ -3,13 +3,8 @@
 //! The sections named are those of the protocol's specification, `doc/proxy-protocol.txt` of
 //! `HAProxy`. Owns how far the bytes of a connection lead; never asks whether their sender is to be
 //! believed. Driven by whoever reads a connection's first bytes.
-//!
-//! The crate reads whole headers. Whether a beginning can become one it does not always know: of
-//! lines it refuses some that can and waits on for some that cannot. That is decided here.
 
 use std::net::{IpAddr, SocketAddr};
-
-use ppp::{v1, v2};
 
 use crate::limits::{PROXY_BINARY_BYTES_MAX, PROXY_TEXT_BYTES_MAX};
 
@@ -57,7 +52,7 @@ pub enum ProxyError {
 
 /// Reads a header from all the bytes of a connection so far; what comes behind it does not matter.
 pub fn parse(bytes: &[u8]) -> Header {
-    let read = if agree(bytes, v2::PROTOCOL_PREFIX) {
+    let read = if agree(bytes, SIGNATURE) {
         binary(bytes)
     } else if agree(bytes, UNKNOWN) {
         unknown(bytes)
@@ -71,6 +66,7 @@ pub fn parse(bytes: &[u8]) -> Header {
     read.unwrap_or_else(Header::Refused)
 }
 
+const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN";
 const TCP4: &[u8] = b"PROXY TCP4 ";
 const TCP6: &[u8] = b"PROXY TCP6 ";
@@ -83,8 +79,8 @@ fn agree(one: &[u8], other: &[u8]) -> bool {
 /// Version 2 (2.2). LOCAL is the sender's own connection, a health check, whatever else the header
 /// says.
 fn binary(bytes: &[u8]) -> Result<Header, ProxyError> {
-    const FIXED_BYTES: usize = v2::PROTOCOL_PREFIX.len() + 4;
-    let mut fixed = bytes.iter().skip(v2::PROTOCOL_PREFIX.len());
+    const FIXED_BYTES: usize = SIGNATURE.len() + 4;
+    let mut fixed = bytes.iter().skip(SIGNATURE.len());
     let proxied = match fixed.next() {
         None => return Ok(Header::Part),
         Some(0x20) => false,
@@ -113,18 +109,19 @@ fn binary(bytes: &[u8]) -> Result<Header, ProxyError> {
     let Some(header) = bytes.get(..FIXED_BYTES + length).filter(|_| low.is_some()) else {
         return Ok(Header::Part);
     };
-    let client = if proxied { client_of_binary(header)? } else { None };
+    let client = if proxied { client_of_binary(family, &header[FIXED_BYTES..]) } else { None };
     Ok(Header::Whole { length: header.len(), client })
 }
 
-fn client_of_binary(header: &[u8]) -> Result<Option<SocketAddr>, ProxyError> {
-    let header = v2::Header::try_from(header).map_err(|_checked_before| ProxyError::TooShort)?;
-    let client = match header.addresses {
-        v2::Addresses::IPv4(four) => client(four.source_address, four.source_port),
-        v2::Addresses::IPv6(six) => client(six.source_address, six.source_port),
-        v2::Addresses::Unix(_) | v2::Addresses::Unspecified => return Ok(None),
-    };
-    Ok(Some(client).filter(|_| header.protocol != v2::Protocol::Unspecified))
+/// Of what is behind the length, which has room for them: two addresses, then two ports; `None`
+/// where they are of unix sockets or of no protocol.
+fn client_of_binary(family: u8, addresses: &[u8]) -> Option<SocketAddr> {
+    let port_at = |at: usize| u16::from_be_bytes([addresses[at], addresses[at + 1]]);
+    match family {
+        0x11 | 0x12 => Some(client(*addresses.first_chunk::<4>()?, port_at(8))),
+        0x21 | 0x22 => Some(client(*addresses.first_chunk::<16>()?, port_at(32))),
+        _ => None,
+    }
 }
 
 /// Version 1 of what is neither TCP over IPv4 nor over IPv6: what comes before the end of the line
@@ -181,16 +178,21 @@ fn is_beginning_of_line(bytes: &[u8]) -> bool {
     }
 }
 
+/// Of a whole line that begins as [`TCP4`] or [`TCP6`] does.
 fn client_of_line(line: &[u8]) -> Option<SocketAddr> {
-    // The crate lets a sign before a port pass, and a space for the CR.
-    if line.contains(&b'+') || !line.ends_with(b"\r\n") {
-        return None;
-    }
-    match v1::Header::try_from(line).ok()?.addresses {
-        v1::Addresses::Tcp4(four) => Some(client(four.source_address, four.source_port)),
-        v1::Addresses::Tcp6(six) => Some(client(six.source_address, six.source_port)),
-        v1::Addresses::Unknown => None,
-    }
+    let line = str::from_utf8(line).ok()?.strip_suffix("\r\n")?;
+    let words: Vec<&str> = line.split(' ').collect();
+    let [_proxy, family, source, to, source_port, to_port] = words[..] else { return None };
+    let (source, to): (IpAddr, IpAddr) = (source.parse().ok()?, to.parse().ok()?);
+    let (source_port, _) = (port(source_port)?, port(to_port)?);
+    let four = family == "TCP4";
+    let of_family = source.is_ipv4() == four && to.is_ipv4() == four;
+    of_family.then(|| client(source, source_port))
+}
+
+/// Digits only, without a zero in front.
+fn port(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|port: &u16| port.to_string() == text)
 }
 
 fn client(address: impl Into<IpAddr>, port: u16) -> SocketAddr {
