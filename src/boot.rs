@@ -116,8 +116,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let open_files = restreamer_sys::limit::raise_open_files()
         .map_err(kernel("the limit of open files cannot be raised"))?;
     let listeners = listen::listen("listen", &config.listen)?;
-    let side = config.side.as_ref().map(|side| listen::listen("side", side)).transpose()?;
-    let side_listeners = side.unwrap_or_default();
+    let (side_listeners, no_side) = listen::listen_aside(config)?;
     let (addresses, side_addresses) = (bound(&listeners), bound(&side_listeners));
     let metrics = Metrics::counting(config.statistics);
     let (root, log_handle) = open_log(config, &metrics)?;
@@ -125,7 +124,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
     report_panics(log.clone(), log_handle.clone());
     let egress = egress(config, &log)?;
-    for remark in remarks {
+    for remark in remarks.iter().chain(&no_side) {
         remark.log(&log);
     }
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
@@ -211,8 +210,8 @@ impl Running {
                 "event" => "error", "error" => "stop");
         }
         self.dialer.wait_for_commands(deadline.saturating_duration_since(Instant::now()));
-        info!(self.log, "stopped"; "event" => "stop");
         self.access.flush(LOG_FLUSH_TIMEOUT);
+        info!(self.log, "stopped"; "event" => "stop");
         self.log_handle.flush(LOG_FLUSH_TIMEOUT);
         Ok(())
     }

@@ -61,6 +61,7 @@ fn serve_demo(demo: &Demo) -> ExitCode {
     let config = Config {
         listen,
         side: Some(side),
+        side_given: true,
         streams: vec![StreamConfig::new("/demo.ts", vec![Remote::sample()])],
         log: Some("/dev/stderr".into()),
         ..Config::default()

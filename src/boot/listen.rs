@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 
 use restreamer_sys::socket;
 
-use crate::config::Listen;
+use super::Remark;
+use crate::config::{Config, Listen};
 use crate::limits::BACKLOG_MAX;
 
 /// Why an address cannot be served.
@@ -48,6 +49,22 @@ pub(super) fn listen(key: &'static str, listen: &Listen) -> Result<Vec<TcpListen
     if listeners.is_empty() { Err(fail(listen.to_string())(missing)) } else { Ok(listeners) }
 }
 
+/// Listens for the side port. One that nobody asked for is done without where its address is taken,
+/// by another node of ours more likely than not; that is to be said in the log.
+pub(super) fn listen_aside(
+    config: &Config,
+) -> Result<(Vec<TcpListener>, Option<Remark>), ListenError> {
+    let Some(side) = &config.side else { return Ok((Vec::new(), None)) };
+    match listen("side", side) {
+        Ok(listeners) => Ok((listeners, None)),
+        Err(error) if config.side_given => Err(error),
+        Err(error) => {
+            let text = format!("{error}; metrics, health and status have no port of their own");
+            Ok((Vec::new(), Some(Remark { text, is_error: false })))
+        }
+    }
+}
+
 /// `EAFNOSUPPORT` (no such protocol here) or `EADDRNOTAVAIL` (no such address here).
 fn is_missing_family(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
@@ -86,5 +103,17 @@ mod tests {
         );
         let error = listen("side", &at(Some("192.0.2.1"), 1)).unwrap_err().to_string();
         assert!(error.starts_with("side: cannot listen on 192.0.2.1:1: "), "{error}");
+    }
+
+    #[test]
+    fn a_side_port_that_nobody_asked_for_is_done_without() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let side = Some(at(Some("127.0.0.1"), taken.local_addr().unwrap().port()));
+        let asked_for = Config { side: side.clone(), side_given: true, ..Config::default() };
+        assert!(listen_aside(&asked_for).is_err());
+        let default = Config { side, side_given: false, ..Config::default() };
+        let (listeners, remark) = listen_aside(&default).unwrap();
+        assert!(listeners.is_empty());
+        assert!(remark.unwrap().text.starts_with("side: cannot listen on 127.0.0.1:"));
     }
 }
