@@ -1,10 +1,10 @@
-//! How the node reaches out to others over HTTP: whom it trusts, which proxies it uses, and whole
-//! bodies.
+//! How the node reaches out to others over HTTP: whom it trusts, which proxies it uses, whole
+//! bodies and mere requests.
 //!
 //! Owns the root certificates, the proxies of the environment and the client for whole, bounded
-//! bodies (static resources, notifications). Never follows a live stream: that is `upstream`,
-//! which takes its trust and its proxies from here. Everything that asks somebody blocks, and is
-//! driven by threads of its own.
+//! bodies (static resources) and for requests whose status says all (notifications). Never follows
+//! a live stream: that is `upstream`, which takes its trust and its proxies from here. Everything
+//! that asks somebody blocks, and is driven by threads of its own.
 
 pub mod address;
 pub mod fetch;

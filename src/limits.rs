@@ -332,7 +332,7 @@ const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);
 pub const NOTIFY_CROSSINGS_MAX: usize = 1024;
 /// Events that wait for one target.
 pub const NOTIFY_EVENTS_MAX: usize = 64;
-/// Time for a target's answer, from the name's resolution to the last byte.
+/// Time for a target's answer, from the name's resolution to the end of its head.
 pub const NOTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Times that one target is tried for one event.
 pub const NOTIFY_TRIES_MAX: u32 = 4;
@@ -343,8 +343,6 @@ pub const NOTIFY_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// How long an event waits for one that came before it and goes to another address of the same
 /// server.
 pub const NOTIFY_ORDER_TIMEOUT: Duration = Duration::from_millis(500);
-/// Bytes of a target's answer, which nobody reads.
-pub const NOTIFY_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 const _: () = assert!(NOTIFY_PAUSE_MIN.as_millis() <= NOTIFY_PAUSE_MAX.as_millis());
 const _: () = assert!(NOTIFY_ORDER_TIMEOUT.as_millis() < NOTIFY_TIMEOUT.as_millis());

@@ -1,4 +1,4 @@
-//! Whole bodies over HTTP and HTTPS. Blocks.
+//! Whole bodies over HTTP and HTTPS, or the status alone. Blocks.
 //!
 //! Owns the exchange from the name's resolution to the body's last byte, redirects included. Each
 //! request has a connection of its own: one that was kept could have been closed meanwhile. A proxy
@@ -16,7 +16,7 @@ use super::{Proxies, Trust};
 use crate::config::Secret;
 use crate::limits::REDIRECTS_MAX;
 
-/// Asks for whole bodies.
+/// Asks for whole bodies, or what becomes of a request.
 #[derive(Clone, Debug)]
 pub struct Client {
     agent: ureq::Agent,
@@ -80,24 +80,43 @@ impl Client {
         timeout: Duration,
         body_bytes_max: usize,
     ) -> Result<Fetched, FetchError> {
-        let deadline = Instant::now() + timeout;
-        let failed = |error| match error {
-            ureq::Error::Timeout(_) => FetchError::TimedOut(timeout),
+        let answer = self.follow(url, authorization, timeout);
+        let body = answer.and_then(|answer| read(answer, body_bytes_max));
+        body.map_err(|error| match error {
             ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge(body_bytes_max),
-            error => FetchError::Failed(Box::new(error)),
-        };
+            error => failed(error, timeout),
+        })
+    }
+
+    /// The same for the answer's status: its body is neither waited for nor read.
+    pub fn status(
+        &self,
+        url: &Url,
+        authorization: Option<&Secret>,
+        timeout: Duration,
+    ) -> Result<u16, FetchError> {
+        let answer = self.follow(url, authorization, timeout);
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| failed(error, timeout))
+    }
+
+    /// All exchanges, up to the beginning of the body that no redirect leads away from.
+    fn follow(
+        &self,
+        url: &Url,
+        authorization: Option<&Secret>,
+        timeout: Duration,
+    ) -> Result<Response<ureq::Body>, ureq::Error> {
+        let deadline = Instant::now() + timeout;
         let mut at = url.clone();
         let mut authorization = authorization.cloned().or_else(|| basic_authorization(url));
         for _ in 0..=REDIRECTS_MAX {
-            let answer = self.ask(&at, authorization.as_ref(), deadline).map_err(failed)?;
-            let Some(to) = redirected(&at, &answer).map_err(failed)? else {
-                return read(answer, body_bytes_max).map_err(failed);
-            };
+            let answer = self.ask(&at, authorization.as_ref(), deadline)?;
+            let Some(to) = redirected(&at, &answer)? else { return Ok(answer) };
             authorization = basic_authorization(&to)
                 .or_else(|| authorization.filter(|_| to.origin() == at.origin()));
             at = to;
         }
-        Err(failed(ureq::Error::TooManyRedirects))
+        Err(ureq::Error::TooManyRedirects)
     }
 
     /// One exchange, up to the body's beginning.
@@ -120,6 +139,13 @@ impl Client {
         }
         let left = deadline.saturating_duration_since(Instant::now());
         request.config().proxy(proxy.transpose()?).timeout_global(Some(left)).build().call()
+    }
+}
+
+fn failed(error: ureq::Error, timeout: Duration) -> FetchError {
+    match error {
+        ureq::Error::Timeout(_) => FetchError::TimedOut(timeout),
+        error => FetchError::Failed(Box::new(error)),
     }
 }
 

@@ -10,8 +10,7 @@ use url::Origin;
 use super::queue::Queues;
 use super::timing::Timing;
 use crate::config::{NotificationConfig, NotificationEvent, Secret, WebAddress, mask_passwords};
-use crate::egress::{Client, FetchError, Fetched};
-use crate::limits::NOTIFY_ANSWER_BYTES_MAX;
+use crate::egress::{Client, FetchError};
 use crate::metrics::{NotifyMetrics, NotifyResult};
 
 /// One address that is told of events.
@@ -107,14 +106,13 @@ impl Failure {
     fn may_pass(&self) -> bool {
         match self {
             Failure::Status(status) => *status == 429 || *status >= 500,
-            Failure::NoAnswer(FetchError::TooLarge(_)) => false,
             Failure::NoAnswer(_) => true,
         }
     }
 }
 
-fn judge(answer: Result<Fetched, FetchError>) -> Result<(), Failure> {
-    match answer?.status {
+fn judge(answer: Result<u16, FetchError>) -> Result<(), Failure> {
+    match answer? {
         200..400 => Ok(()),
         status => Err(Failure::Status(status)),
     }
@@ -141,8 +139,8 @@ impl Teller {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (timeout, bytes_max) = (self.timing.timeout, NOTIFY_ANSWER_BYTES_MAX);
-            let answer = self.client.get(&address.url, authorization.as_ref(), timeout, bytes_max);
+            let timeout = self.timing.timeout;
+            let answer = self.client.status(&address.url, authorization.as_ref(), timeout);
             let Err(failure) = judge(answer) else {
                 self.succeeded(event, tries);
                 return true;

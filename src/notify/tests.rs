@@ -284,6 +284,30 @@ fn what_may_pass_is_tried_again_until_it_is_told_once() {
 }
 
 #[test]
+fn an_answer_counts_whatever_its_body_is() {
+    for body in [0, 2 * 1024 * 1024] {
+        let record = Record::new();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (tell, asked) = channel();
+        thread::spawn(move || {
+            let mut open = Vec::new();
+            while let Ok((mut peer, _)) = listener.accept() {
+                let _nobody_counts = tell.send(read_head(&mut peer));
+                peer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                // Nobody reads it.
+                let _hung_up = peer.write_all(&vec![b'x'; body]);
+                open.push(peer);
+            }
+        });
+        let timing = Timing { timeout: Duration::from_secs(1), ..QUICK };
+        record.tell(vec![notification(LimitHit, &url)], timing);
+        assert_eq!(record.counts(LimitHit), [1, 0, 0], "{body} bytes");
+        assert_eq!(asked.try_iter().count(), 1, "told once");
+    }
+}
+
+#[test]
 fn a_target_that_says_no_is_not_asked_again_and_the_next_event_is_told() {
     let record = Record::new();
     let server = Server::start(|number, _| [404, 204][number]);

@@ -9,7 +9,7 @@ use crate::limits::{
 /// How patient notifications are; by default as `limits` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// For one answer.
+    /// For one answer's head.
     pub timeout: Duration,
     /// Tries of one event at one target; at least 1.
     pub tries: u32,

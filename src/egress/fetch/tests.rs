@@ -179,6 +179,38 @@ fn a_server_that_trickles_is_given_up_in_time() {
 }
 
 #[test]
+fn a_status_is_there_with_the_head_whatever_the_body_is() {
+    for (framing, body) in [("", ""), ("Content-Length: 9\r\n", ""), ("", "long")] {
+        let body = body.repeat(MAX);
+        let (done, waits): (_, Receiver<()>) = channel();
+        let answer = move |peer: &mut dyn Peer| {
+            write!(peer, "HTTP/1.1 503 X\r\n{framing}\r\n").unwrap();
+            // Nobody reads it.
+            let _hung_up = peer.write_all(body.as_bytes());
+            let _ended = waits.recv();
+        };
+        let moved = bytes("HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 9\r\n\r\n");
+        let (address, serving) = serve(vec![moved, Box::new(answer)]);
+        let at = url(&format!("http://{address}/"));
+        let begun = Instant::now();
+        assert_eq!(client().status(&at, None, PATIENCE).unwrap(), 503, "{framing}");
+        assert!(begun.elapsed() < PATIENCE / 2);
+        drop(done);
+        assert!(serving.join().unwrap()[1].starts_with("GET /next "));
+    }
+    let (done, waits): (_, Receiver<()>) = channel();
+    let answer = move |peer: &mut dyn Peer| {
+        peer.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+        let _ended = waits.recv();
+    };
+    let (address, _) = serve(vec![Box::new(answer)]);
+    let soon = Duration::from_millis(200);
+    let error = client().status(&url(&format!("http://{address}/")), None, soon).unwrap_err();
+    assert_eq!(error.to_string(), "gave no whole answer within 200ms");
+    drop(done);
+}
+
+#[test]
 fn a_body_that_breaks_off_is_no_answer() {
     for head in ["Content-Length: 9\r\n", "Transfer-Encoding: chunked\r\n"] {
         let (address, _) = serve(vec![bytes(format!("HTTP/1.1 200 OK\r\n{head}\r\n4\r\nbody"))]);
