@@ -8,8 +8,9 @@
 //! A target gets its events in order, each at least once: what it answers too late is told again.
 //! Its answer is the status; what comes after its head is not waited for.
 //! Events to several addresses of one server keep their order as well, for as long as the server
-//! answers. An event is lost when it was tried in vain, or when too many newer ones wait behind it;
-//! a heartbeat makes way for everything else.
+//! answers. An event is lost when it was tried in vain, when a later one went ahead to the same
+//! server meanwhile, or when too many newer ones wait behind it; a heartbeat makes way for
+//! everything else.
 //!
 //! At the node's end nobody waits for these threads: what is not told by then is lost.
 

@@ -44,7 +44,7 @@ pub enum NotifyResult {
     Delivered,
     /// It was tried in vain.
     Failed,
-    /// It was not tried, because too many wait.
+    /// It was not tried, or not again: too many wait, or a later one went ahead.
     Dropped,
 }
 

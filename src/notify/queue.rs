@@ -3,8 +3,9 @@
 //! Owns the bounded queues and who is being told. Each target takes its own events in order. A
 //! limit event also waits for earlier ones to other targets here, so that a server with one address
 //! for "full" and another for "no longer full" ends up with the truth; but it does not wait for a
-//! target that fails or has kept others waiting too long, until that one has answered again. The
-//! decisions are made in [`State`], where time is an argument.
+//! target that has kept others waiting too long, until that one has answered again, nor for one
+//! that pauses between two tries. What was overtaken so is not told any more: it would hide the
+//! truth. The decisions are made in [`State`], where time is an argument.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -26,9 +27,7 @@ pub(super) struct Queues {
 impl Queues {
     /// Empty queues of so many targets, which are numbered from 0.
     pub(super) fn new(targets: usize, patience: Duration) -> Queues {
-        let slots = (0..targets).map(|_| Slot::new()).collect();
-        let state = State { slots, closed: false };
-        Queues { state: Mutex::new(state), changed: Condvar::new(), patience }
+        Queues { state: Mutex::new(State::new(targets)), changed: Condvar::new(), patience }
     }
 
     /// Queues an event; answers what is dropped for want of room: it or one before it.
@@ -44,12 +43,12 @@ impl Queues {
     }
 
     /// Waits for a target's next event and takes it; `None`: there will be none.
-    pub(super) fn take(&self, target: usize) -> Option<NotificationEvent> {
+    pub(super) fn take(&self, target: usize) -> Option<Taken> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
             match state.next(target, now, self.patience) {
-                Next::Take(event) => return Some(event),
+                Next::Take(taken) => return Some(taken),
                 Next::Closed => return None,
                 Next::Wait(deadline) => {
                     state = match remaining(deadline, now) {
@@ -64,26 +63,22 @@ impl Queues {
         }
     }
 
-    /// What was taken could not be told yet.
-    pub(super) fn fails(&self, target: usize) {
-        self.lock().slots[target].answers = false;
+    /// What was taken could not be told: waits until it is time for another try. Answers whether
+    /// there is one, which begins then: not if something else has become more important.
+    pub(super) fn pause(&self, target: usize, pause: Duration) -> bool {
+        let mut state = self.lock();
+        state.slots[target].fails(Instant::now(), self.patience);
         self.changed.notify_all();
+        let goes_on = |state: &mut State| !state.gives_way(target);
+        let waited = self.changed.wait_timeout_while(state, pause, goes_on);
+        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.tries_again(target, Instant::now())
     }
 
     /// What was taken is done with.
     pub(super) fn finish(&self, target: usize, delivered: bool) {
-        let mut state = self.lock();
-        let slot = &mut state.slots[target];
-        (slot.telling, slot.answers) = (None, delivered);
+        self.lock().finish(target, delivered, Instant::now(), self.patience);
         self.changed.notify_all();
-    }
-
-    /// Waits until something else waits for the target, but not longer than this; answers whether
-    /// it does.
-    pub(super) fn await_another(&self, target: usize, patience: Duration) -> bool {
-        let nothing = |state: &mut State| state.slots[target].waiting.is_empty();
-        let waited = self.changed.wait_timeout_while(self.lock(), patience, nothing);
-        !nothing(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// Nothing comes any more.
@@ -101,6 +96,8 @@ impl Queues {
 #[derive(Debug)]
 struct State {
     slots: Vec<Slot>,
+    /// The number of the last limit event that was taken: those before it are overtaken.
+    last: u64,
     closed: bool,
 }
 
@@ -108,10 +105,17 @@ struct State {
 #[derive(Debug)]
 struct Slot {
     waiting: VecDeque<Item>,
-    /// What is being told, and since when.
-    telling: Option<(Item, Instant)>,
-    /// Whether others wait for it.
-    answers: bool,
+    telling: Option<Telling>,
+    /// Whether it has kept others waiting too long: they do not wait for it then.
+    hangs: bool,
+}
+
+/// What is being told.
+#[derive(Clone, Copy, Debug)]
+struct Telling {
+    item: Item,
+    /// Since when it is tried; `None`: it pauses between two tries.
+    since: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -120,9 +124,18 @@ struct Item {
     event: NotificationEvent,
 }
 
+/// An event that was taken from its queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It is to be told, and then to be finished.
+    ToTell(NotificationEvent),
+    /// A later one went ahead to the same server: it is not told any more.
+    Overtaken(NotificationEvent),
+}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
-    Take(NotificationEvent),
+    Take(Taken),
     /// Until something changes, or until then.
     Wait(Option<Instant>),
     Closed,
@@ -136,17 +149,33 @@ impl Item {
 
 impl Slot {
     fn new() -> Slot {
-        Slot { waiting: VecDeque::new(), telling: None, answers: true }
+        Slot { waiting: VecDeque::new(), telling: None, hangs: false }
     }
 
     /// The number of the first limit event that is not told yet.
     fn first(&self) -> Option<u64> {
-        let telling = self.telling.iter().map(|(item, _)| item);
+        let telling = self.telling.iter().map(|telling| &telling.item);
         telling.chain(&self.waiting).find(|item| !item.is_heartbeat()).map(|item| item.number)
+    }
+
+    /// Whether it is between two tries of a limit event.
+    fn pauses(&self) -> bool {
+        self.telling.is_some_and(|Telling { item, since }| since.is_none() && !item.is_heartbeat())
+    }
+
+    /// A try has ended in vain.
+    fn fails(&mut self, now: Instant, patience: Duration) {
+        let since = self.telling.as_mut().and_then(|telling| telling.since.take());
+        self.hangs = since.is_some_and(|since| now.duration_since(since) >= patience);
     }
 }
 
 impl State {
+    fn new(targets: usize) -> State {
+        let slots = (0..targets).map(|_| Slot::new()).collect();
+        State { slots, last: 0, closed: false }
+    }
+
     /// A heartbeat never pushes anything out, and does not wait beside another. A limit event
     /// pushes out a heartbeat, or else the oldest event: the last one tells how it is now.
     fn offer(&mut self, target: usize, item: Item) -> Option<NotificationEvent> {
@@ -165,31 +194,68 @@ impl State {
         let Some(&item) = self.slots[target].waiting.front() else {
             return if self.closed { Next::Closed } else { Next::Wait(None) };
         };
-        if !item.is_heartbeat()
-            && let Some(deadline) = self.held_until(item.number, now, patience)
-        {
-            return Next::Wait(Some(deadline));
+        if !item.is_heartbeat() {
+            if item.number < self.last {
+                self.slots[target].waiting.pop_front();
+                return Next::Take(Taken::Overtaken(item.event));
+            }
+            if let Some(deadline) = self.held_until(item.number, now, patience) {
+                return Next::Wait(Some(deadline));
+            }
+            self.last = item.number;
         }
         let slot = &mut self.slots[target];
         slot.waiting.pop_front();
-        slot.telling = Some((item, now));
-        Next::Take(item.event)
+        slot.telling = Some(Telling { item, since: Some(now) });
+        Next::Take(Taken::ToTell(item.event))
+    }
+
+    /// Whether there is something more important than what a target is being told: after a limit
+    /// event a later one, after a heartbeat anything, the end included.
+    fn gives_way(&self, target: usize) -> bool {
+        let slot = &self.slots[target];
+        slot.telling.is_none_or(|Telling { item, .. }| {
+            if item.is_heartbeat() {
+                self.closed || !slot.waiting.is_empty()
+            } else {
+                item.number < self.last
+            }
+        })
+    }
+
+    fn tries_again(&mut self, target: usize, now: Instant) -> bool {
+        let again = !self.gives_way(target);
+        if again && let Some(telling) = &mut self.slots[target].telling {
+            telling.since = Some(now);
+        }
+        again
+    }
+
+    fn finish(&mut self, target: usize, delivered: bool, now: Instant, patience: Duration) {
+        let slot = &mut self.slots[target];
+        if delivered {
+            slot.hangs = false;
+        } else if slot.telling.is_some_and(|telling| telling.since.is_some()) {
+            slot.fails(now, patience);
+        }
+        slot.telling = None;
     }
 
     /// Until when an event waits for earlier ones; those that take too long are not waited for.
     fn held_until(&mut self, number: u64, now: Instant, patience: Duration) -> Option<Instant> {
         let mut held = None;
         for slot in &mut self.slots {
-            if !slot.answers || slot.first().is_none_or(|first| first >= number) {
+            let first = slot.first();
+            if slot.hangs || slot.pauses() || first.is_none_or(|first| first >= number) {
                 continue;
             }
             // What is not being told yet will be in a moment: its thread has nothing else to do.
-            let since = slot.telling.map_or(now, |(_, since)| since);
+            let since = slot.telling.and_then(|telling| telling.since).unwrap_or(now);
             let deadline = since + patience;
             if deadline > now {
                 held = earlier(held, Some(deadline));
             } else {
-                slot.answers = false;
+                slot.hangs = true;
             }
         }
         held
@@ -203,8 +269,8 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(100);
 
-    fn state(targets: usize) -> State {
-        State { slots: (0..targets).map(|_| Slot::new()).collect(), closed: false }
+    fn to_tell(event: NotificationEvent) -> Next {
+        Next::Take(Taken::ToTell(event))
     }
 
     fn item(number: u64, event: NotificationEvent) -> Item {
@@ -213,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_heartbeats_first_and_then_the_oldest() {
-        let mut state = state(1);
+        let mut state = State::new(1);
         assert_eq!(state.offer(0, item(1, LimitMiss)), None);
         assert_eq!(state.offer(0, item(2, Heartbeat)), None);
         assert_eq!(state.offer(0, item(3, Heartbeat)), Some(Heartbeat), "one waits already");
@@ -231,51 +297,113 @@ mod tests {
 
     #[test]
     fn an_event_waits_for_earlier_ones_to_the_same_server() {
-        let mut state = state(2);
+        let mut state = State::new(2);
         let now = Instant::now();
         state.offer(0, item(1, LimitHit));
         state.offer(1, item(2, LimitMiss));
         let held = Next::Wait(Some(now + PATIENCE));
         assert_eq!(state.next(1, now, PATIENCE), held, "the other is not even being told");
-        assert_eq!(state.next(0, now, PATIENCE), Next::Take(LimitHit));
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(LimitHit));
         assert_eq!(state.next(1, now, PATIENCE), held);
         state.slots[0].telling = None;
-        assert_eq!(state.next(1, now, PATIENCE), Next::Take(LimitMiss));
+        assert_eq!(state.next(1, now, PATIENCE), to_tell(LimitMiss));
         assert_eq!(state.next(0, now, PATIENCE), Next::Wait(None));
         state.closed = true;
         assert_eq!(state.next(0, now, PATIENCE), Next::Closed);
     }
 
     #[test]
-    fn nobody_waits_twice_for_one_that_hangs_nor_for_one_that_fails() {
-        let mut state = state(2);
+    fn nobody_waits_twice_for_one_that_hangs() {
+        let mut state = State::new(2);
         let now = Instant::now();
         state.offer(0, item(1, LimitHit));
-        assert_eq!(state.next(0, now, PATIENCE), Next::Take(LimitHit));
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(LimitHit));
         for number in 2..5 {
             state.offer(1, item(number, LimitMiss));
         }
         let (almost, deadline) = (now + PATIENCE / 2, now + PATIENCE);
         assert_eq!(state.next(1, almost, PATIENCE), Next::Wait(Some(deadline)));
         for _ in 2..5 {
-            assert_eq!(state.next(1, deadline, PATIENCE), Next::Take(LimitMiss));
+            assert_eq!(state.next(1, deadline, PATIENCE), to_tell(LimitMiss));
             state.slots[1].telling = None;
         }
-        state.slots[0].answers = true;
+        state.finish(0, true, deadline, PATIENCE);
+        state.offer(0, item(5, LimitHit));
+        state.offer(1, item(6, LimitMiss));
+        assert_eq!(state.next(0, deadline, PATIENCE), to_tell(LimitHit));
+        assert!(matches!(state.next(1, deadline, PATIENCE), Next::Wait(_)), "it answers again");
+        state.finish(0, false, deadline + PATIENCE, PATIENCE);
+        state.offer(0, item(7, LimitHit));
+        state.offer(1, item(8, LimitMiss));
+        for _ in 0..2 {
+            let next = state.next(1, deadline + PATIENCE, PATIENCE);
+            assert_eq!(next, to_tell(LimitMiss), "nobody had to wait to find out");
+            state.slots[1].telling = None;
+        }
+    }
+
+    #[test]
+    fn what_pauses_is_overtaken_and_what_is_tried_again_is_waited_for() {
+        let mut state = State::new(2);
+        let now = Instant::now();
+        for (target, number, event) in [(0, 1, LimitHit), (1, 2, LimitMiss), (0, 3, LimitHit)] {
+            state.offer(target, item(number, event));
+        }
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(LimitHit));
+        state.slots[0].fails(now, PATIENCE);
+        assert!(state.tries_again(0, now), "it was not overtaken yet");
+        assert_eq!(state.next(1, now, PATIENCE), Next::Wait(Some(now + PATIENCE)));
+        state.slots[0].fails(now, PATIENCE);
+        assert_eq!(state.next(1, now, PATIENCE), to_tell(LimitMiss));
+        assert!(!state.tries_again(0, now), "it was overtaken");
+        state.finish(0, false, now, PATIENCE);
+        state.finish(1, true, now, PATIENCE);
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(LimitHit), "a later one was not");
+    }
+
+    #[test]
+    fn what_waits_behind_one_that_hangs_is_overtaken_with_it() {
+        let mut state = State::new(2);
+        let now = Instant::now();
+        for (target, number, event) in
+            [(0, 1, LimitHit), (0, 3, LimitHit), (0, 4, Heartbeat), (0, 6, LimitHit)]
+        {
+            state.offer(target, item(number, event));
+        }
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(LimitHit));
         state.offer(1, item(5, LimitMiss));
-        assert!(matches!(state.next(1, almost, PATIENCE), Next::Wait(_)), "it answers again");
-        state.slots[0].answers = false;
-        assert_eq!(state.next(1, almost, PATIENCE), Next::Take(LimitMiss));
+        assert_eq!(state.next(1, now + PATIENCE, PATIENCE), to_tell(LimitMiss));
+        state.finish(0, true, now + PATIENCE, PATIENCE);
+        state.finish(1, true, now + PATIENCE, PATIENCE);
+        let overtaken = Next::Take(Taken::Overtaken(LimitHit));
+        for next in [overtaken, to_tell(Heartbeat), to_tell(LimitHit)] {
+            assert_eq!(state.next(0, now + PATIENCE, PATIENCE), next);
+        }
+    }
+
+    #[test]
+    fn heartbeats_give_way_to_everything() {
+        let mut state = State::new(1);
+        let now = Instant::now();
+        state.offer(0, item(1, Heartbeat));
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(Heartbeat));
+        assert!(state.tries_again(0, now));
+        state.offer(0, item(2, Heartbeat));
+        assert!(!state.tries_again(0, now));
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(Heartbeat));
+        assert!(state.tries_again(0, now));
+        state.closed = true;
+        assert!(!state.tries_again(0, now));
     }
 
     #[test]
     fn heartbeats_neither_wait_nor_are_waited_for() {
-        let mut state = state(2);
+        let mut state = State::new(2);
         let now = Instant::now();
         state.offer(0, item(1, Heartbeat));
         state.offer(1, item(2, LimitHit));
         state.offer(0, item(3, Heartbeat));
-        assert_eq!(state.next(1, now, PATIENCE), Next::Take(LimitHit));
-        assert_eq!(state.next(0, now, PATIENCE), Next::Take(Heartbeat));
+        assert_eq!(state.next(1, now, PATIENCE), to_tell(LimitHit));
+        assert_eq!(state.next(0, now, PATIENCE), to_tell(Heartbeat));
     }
 }

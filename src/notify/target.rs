@@ -7,7 +7,7 @@ use std::time::Duration;
 use slog::{Logger, info, warn};
 use url::Origin;
 
-use super::queue::Queues;
+use super::queue::{Queues, Taken};
 use super::timing::Timing;
 use crate::config::{NotificationConfig, NotificationEvent, Secret, WebAddress, mask_passwords};
 use crate::egress::{Client, FetchError};
@@ -122,19 +122,29 @@ impl Teller {
     /// Tells until nothing comes any more.
     pub(super) fn run(self) {
         let Target { queues, number, .. } = &self.target;
-        while let Some(event) = queues.take(*number) {
-            let mut delivered = true;
-            for _ in 0..self.target.times(event) {
-                delivered = self.tell(event);
-                let result = if delivered { NotifyResult::Delivered } else { NotifyResult::Failed };
-                self.metrics.counter(event, result).inc();
+        while let Some(taken) = queues.take(*number) {
+            match taken {
+                Taken::ToTell(event) => {
+                    let mut result = NotifyResult::Delivered;
+                    for _ in 0..self.target.times(event) {
+                        if result != NotifyResult::Dropped {
+                            result = self.tell(event);
+                        }
+                        self.metrics.counter(event, result).inc();
+                    }
+                    queues.finish(*number, result == NotifyResult::Delivered);
+                }
+                Taken::Overtaken(event) => {
+                    self.overtaken(event);
+                    let times = self.target.times(event) as u64;
+                    self.metrics.counter(event, NotifyResult::Dropped).inc_by(times);
+                }
             }
-            queues.finish(*number, delivered);
         }
     }
 
-    /// Tells of one event, again and again if need be; answers whether the target has taken it.
-    fn tell(&self, event: NotificationEvent) -> bool {
+    /// Tells of one event, again and again if need be.
+    fn tell(&self, event: NotificationEvent) -> NotifyResult {
         let Target { address, authorization, queues, number, .. } = &self.target;
         let mut tries = 0;
         loop {
@@ -143,26 +153,29 @@ impl Teller {
             let answer = self.client.status(&address.url, authorization.as_ref(), timeout);
             let Err(failure) = judge(answer) else {
                 self.succeeded(event, tries);
-                return true;
+                return NotifyResult::Delivered;
             };
-            queues.fails(*number);
             self.failed(event, tries, &failure);
-            let again = failure.may_pass() && tries < self.timing.tries;
-            if !again || !self.pauses(event, tries) {
-                return false;
+            if !failure.may_pass() || tries >= self.timing.tries {
+                return NotifyResult::Failed;
             }
+            if queues.pause(*number, self.timing.pause(tries, fastrand::f64())) {
+                continue;
+            }
+            // A heartbeat gives way to anything, and was tried in vain.
+            if event == NotificationEvent::Heartbeat {
+                return NotifyResult::Failed;
+            }
+            self.overtaken(event);
+            return NotifyResult::Dropped;
         }
     }
 
-    /// Waits until the next try; answers whether there is one. A heartbeat has none when anything
-    /// else waits.
-    fn pauses(&self, event: NotificationEvent, tries: u32) -> bool {
-        let pause = self.timing.pause(tries, fastrand::f64());
-        if event == NotificationEvent::Heartbeat {
-            return !self.target.queues.await_another(self.target.number, pause);
-        }
-        std::thread::sleep(pause);
-        true
+    fn overtaken(&self, event: NotificationEvent) {
+        warn!(self.log, "{}: {} is not told any more, because a later event was",
+            self.target.label(), event.word();
+            "event" => "error", "error" => "notify", "target" => self.target.label(),
+            "notification" => event.word());
     }
 
     fn succeeded(&self, event: NotificationEvent, tries: u32) {

@@ -251,7 +251,7 @@ fn ten_hits_and_ten_misses_in_order_whatever_the_others_do() {
 fn an_address_that_hangs_does_not_delay_the_others_of_its_server() {
     let record = Record::new();
     let server = Server::start(|_, path| if path == "/hangs" { 0 } else { 200 });
-    let timing = Timing { order: Duration::from_millis(20), ..QUICK };
+    let timing = Timing { order: Duration::from_millis(300), ..QUICK };
     let mut notifications = limits(&server.url("/hit"), &server.url("/miss")).to_vec();
     notifications.push(notification(LimitHit, &server.url("/hangs")));
     let queue = record.start(notifications, None, timing);
@@ -259,6 +259,28 @@ fn an_address_that_hangs_does_not_delay_the_others_of_its_server() {
     let paths: Vec<_> = (0..21).map(|_| server.path()).filter(|path| path != "/hangs").collect();
     let hits = paths.iter().filter(|path| *path == "/hit").count();
     assert_eq!((hits, paths.len()), (10, 20));
+}
+
+#[test]
+fn what_a_later_event_has_overtaken_is_not_told_again() {
+    let record = Record::new();
+    let server = Server::start(|number, _| [503, 200, 200][number]);
+    let timing = Timing { first_pause: FOR_EVER, longest_pause: FOR_EVER, ..QUICK };
+    let both = limits(&server.url("/hit"), &server.url("/miss"));
+    let queue = record.start(both.to_vec(), None, timing);
+    queue.send(Crossing::Hit).unwrap();
+    assert_eq!(server.path(), "/hit");
+    queue.send(Crossing::Miss).unwrap();
+    assert_eq!(server.path(), "/miss");
+    record.await_counts(LimitHit, |counts| counts == [0, 0, 1]);
+    record.await_counts(LimitMiss, |counts| counts == [1, 0, 0]);
+    queue.send(Crossing::Hit).unwrap();
+    assert_eq!(server.path(), "/hit", "the next one is told");
+    record.await_counts(LimitHit, |counts| counts == [1, 0, 1]);
+    assert_eq!(server.rest(), 0);
+    let [failed, dropped] = record.lines("warning", &server.url("/hit")).try_into().unwrap();
+    assert!(failed["message"].as_str().unwrap().contains("answered 503"), "{failed}");
+    assert!(dropped["message"].as_str().unwrap().contains("a later event"), "{dropped}");
 }
 
 #[test]
