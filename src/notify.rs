@@ -21,6 +21,7 @@ mod timing;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
@@ -52,7 +53,8 @@ pub struct Parts {
     pub metrics: NotifyMetrics,
     /// How patient it is.
     pub timing: Timing,
-    /// Where failures, and limit events that were told, are logged.
+    /// Where failures, and limit events that were told, are logged; of heartbeats the first failure
+    /// of a row, and the end of it.
     pub log: Logger,
 }
 
@@ -66,6 +68,7 @@ pub fn start(parts: Parts) -> io::Result<()> {
             metrics: parts.metrics.clone(),
             timing: parts.timing,
             log: parts.log.clone(),
+            beats_fail: Cell::new(false),
         };
         thread::Builder::new().name(format!("notify-{number}")).spawn(move || teller.run())?;
     }
@@ -94,7 +97,7 @@ struct Dispatcher {
 
 struct Outlet {
     target: Target,
-    /// Whether the last event pushed one out: only the first of a row is complained about.
+    /// Whether the last limit event pushed one out: only the first of a row is complained about.
     overflows: bool,
 }
 
@@ -134,7 +137,12 @@ impl Dispatcher {
                 let times = target.times(lost) as u64;
                 self.metrics.counter(lost, NotifyResult::Dropped).inc_by(times);
             }
-            if let Some(lost) = dropped
+            if event == NotificationEvent::Heartbeat {
+                continue;
+            }
+            // A heartbeat that makes way is no loss: that its target is down was said already.
+            let lost = dropped.filter(|&lost| lost != NotificationEvent::Heartbeat);
+            if let Some(lost) = lost
                 && !*overflows
             {
                 warn!(self.log, "{}: {} is not told, because others wait", target.label(),
@@ -142,7 +150,7 @@ impl Dispatcher {
                     "event" => "error", "error" => "notify", "target" => target.label(),
                     "notification" => lost.word());
             }
-            *overflows = dropped.is_some();
+            *overflows = lost.is_some();
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Who is told, and the thread that tells one of them.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,8 @@ pub(super) struct Teller {
     pub(super) metrics: NotifyMetrics,
     pub(super) timing: Timing,
     pub(super) log: Logger,
+    /// Whether the last heartbeat failed: only the first failure of a row is complained about.
+    pub(super) beats_fail: Cell<bool>,
 }
 
 /// Why a target has not taken an event. The text goes on from the address.
@@ -179,14 +182,20 @@ impl Teller {
     }
 
     fn succeeded(&self, event: NotificationEvent, tries: u32) {
-        if event != NotificationEvent::Heartbeat {
-            info!(self.log, "{} is told of {}", self.target.label(), event.word();
-                "event" => "notified", "target" => self.target.label(),
-                "notification" => event.word(), "try" => tries);
+        let heartbeat = event == NotificationEvent::Heartbeat;
+        if heartbeat && !self.beats_fail.replace(false) {
+            return;
         }
+        let again = if heartbeat { " again" } else { "" };
+        info!(self.log, "{} is told of {}{again}", self.target.label(), event.word();
+            "event" => "notified", "target" => self.target.label(),
+            "notification" => event.word(), "try" => tries);
     }
 
     fn failed(&self, event: NotificationEvent, tries: u32, failure: &Failure) {
+        if event == NotificationEvent::Heartbeat && self.beats_fail.replace(true) {
+            return;
+        }
         // Whatever a library's error quotes.
         let why = mask_passwords(&failure.to_string());
         warn!(self.log, "{} {why}: {}, try {tries} of {}", self.target.label(), event.word(),

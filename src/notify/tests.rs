@@ -191,6 +191,7 @@ impl Record {
             metrics: self.metrics.clone(),
             timing,
             log: self.log.clone(),
+            beats_fail: Cell::new(false),
         }
     }
 
@@ -411,8 +412,37 @@ fn heartbeats_come_again_and_again_with_the_authorization() {
     }
     assert!(begun.elapsed() >= 5 * interval, "the first one too comes after an interval");
     record.await_counts(Heartbeat, |[delivered, ..]| delivered >= 5);
-    // A machine that is too busy for this interval is complained about.
-    assert_eq!(record.lines("info", &server.url("/alive")).len(), 0, "nobody reads them all");
+    for level in ["info", "warning"] {
+        assert_eq!(record.lines(level, &server.url("/alive")).len(), 0, "nobody reads them all");
+    }
+}
+
+#[test]
+fn of_heartbeats_that_fail_the_first_is_logged_and_the_one_that_is_told_again() {
+    let record = Record::new();
+    let statuses = [500, 404, 500, 500, 500, 200, 200, 500, 500, 200];
+    let server = Server::start(move |number, _| *statuses.get(number).unwrap_or(&200));
+    let url = server.url("/");
+    let interval = Duration::from_millis(5);
+    let _queue = record.start(vec![notification(Heartbeat, &url)], Some(interval), QUICK);
+    record.await_counts(Heartbeat, |[delivered, ..]| delivered >= 5);
+    let failures = record.lines("warning", &url);
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    for line in failures {
+        assert!(line["message"].as_str().unwrap().contains("answered 500"), "{line}");
+    }
+    let told = record.lines("info", &url);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for line in told {
+        assert_eq!(
+            (&line["event"], &line["notification"]),
+            (&"notified".into(), &"heartbeat".into())
+        );
+        assert!(
+            line["message"].as_str().unwrap().ends_with("is told of heartbeat again"),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -442,8 +472,9 @@ fn a_target_that_hangs_gets_one_heartbeat_at_a_time() {
     let heartbeat = notification(Heartbeat, &server.url("/"));
     let _queue = record.start(vec![heartbeat], Some(Duration::from_millis(2)), QUICK);
     record.await_counts(Heartbeat, |[.., dropped]| dropped >= 10);
-    // The first one may not have been taken yet when the second one came.
-    assert!(record.lines("warning", &server.url("/")).len() <= 2, "not one for each");
+    assert_eq!(server.path(), "/");
+    assert_eq!(server.rest(), 0);
+    assert_eq!(record.lines("warning", &server.url("/")).len(), 0, "none of them is missed");
 }
 
 #[test]
@@ -495,6 +526,7 @@ fn without_heartbeats_and_crossings_it_ends() {
         metrics: record.metrics.clone(),
         timing: QUICK,
         log: record.log.clone(),
+        beats_fail: Cell::new(false),
     };
     teller.run();
     assert_eq!((server.rest(), record.counts(LimitHit)), (1, [1, 0, 0]));
