@@ -1,7 +1,8 @@
 //! From a configuration to a running node, and to its end.
 //!
 //! Owns the order of things: signals are blocked before the first thread, addresses resolved and
-//! bound before anybody is told that we run, and at the end viewers go before their upstreams.
+//! bound before anybody is told that we run, and at the end viewers go before their upstreams, and
+//! those who are notified of limits learn that they have gone.
 //! Driven by `main`.
 
 mod listen;
@@ -89,6 +90,7 @@ pub struct Running {
     sender: Sender,
     done: Receiver<()>,
     dialer: Dialer,
+    notify: Option<notify::Handle>,
 }
 
 /// Something to say of the configuration at start.
@@ -124,14 +126,10 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
     report_panics(log.clone(), log_handle.clone());
     let egress = egress(config, &log)?;
-    for remark in remarks.iter().chain(&no_side) {
-        remark.log(&log);
-    }
-    info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
-        "event" => "start", "open_files" => open_files, "streams" => config.streams.len());
+    tell_start(&log, remarks.iter().chain(&no_side), open_files, config.streams.len());
     let now = Instant::now();
     let client = Client::new(&egress.trust, egress.proxies.clone());
-    let crossings = notifications(config, &client, &metrics, &root)?;
+    let (crossings, notify) = notifications(config, &client, &metrics, &root)?.unzip();
     let admission = Arc::new(Admission::new(resources::limits(config), crossings));
     let making = resources::Making {
         config,
@@ -176,6 +174,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         sender,
         done,
         dialer,
+        notify,
     };
     running.tell_addresses();
     Ok(running)
@@ -209,7 +208,12 @@ impl Running {
             warn!(self.log, "the worker did not stop in time";
                 "event" => "error", "error" => "stop");
         }
-        self.dialer.wait_for_commands(deadline.saturating_duration_since(Instant::now()));
+        let left = || deadline.saturating_duration_since(Instant::now());
+        if self.notify.is_some_and(|notify| !notify.finish(left())) {
+            warn!(self.log, "not everybody is told of the last limit events";
+                "event" => "error", "error" => "notify");
+        }
+        self.dialer.wait_for_commands(left());
         self.access.flush(LOG_FLUSH_TIMEOUT);
         info!(self.log, "stopped"; "event" => "stop");
         self.log_handle.flush(LOG_FLUSH_TIMEOUT);
@@ -228,6 +232,19 @@ fn egress(config: &Config, log: &Logger) -> Result<Egress, BootError> {
         info!(log, "{scheme} addresses are reached by the proxy {proxy}"; "event" => "config");
     }
     Ok(Egress { trust, proxies })
+}
+
+fn tell_start<'a>(
+    log: &Logger,
+    remarks: impl Iterator<Item = &'a Remark>,
+    open_files: u64,
+    streams: usize,
+) {
+    for remark in remarks {
+        remark.log(log);
+    }
+    info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
+        "event" => "start", "open_files" => open_files, "streams" => streams);
 }
 
 fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
@@ -252,13 +269,14 @@ fn report_panics(log: Logger, handle: LogHandle) {
     }));
 }
 
-/// Starts to notify those who want to be; answers who is told of crossings.
+/// Starts to notify those who want to be; answers who is told of crossings, and by what the end is
+/// waited for.
 fn notifications(
     config: &Config,
     client: &Client,
     metrics: &Metrics,
     root: &Logger,
-) -> Result<Option<Crossings>, BootError> {
+) -> Result<Option<(Crossings, notify::Handle)>, BootError> {
     if config.notifications.is_empty() {
         return Ok(None);
     }
@@ -274,8 +292,8 @@ fn notifications(
         timing: notify::Timing::default(),
         log: root.new(o!("module" => "notify")),
     };
-    notify::start(parts).map_err(kernel("notifications cannot be started"))?;
-    Ok(Some(Crossings { queue, dropped }))
+    let handle = notify::start(parts).map_err(kernel("notifications cannot be started"))?;
+    Ok(Some((Crossings { queue, dropped }, handle)))
 }
 
 fn run_worker(

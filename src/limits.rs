@@ -166,7 +166,8 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 pub const TALK_BYTES_MAX: usize = 64 * 1024;
 /// Time in which viewers get the rest of the stream after its upstream has ended.
 pub const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time for viewers to get the rest of their packet when we are told to stop.
+/// Time for viewers to get the rest of their packet when we are told to stop, and for others to be
+/// told that they are gone.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
 /// Bytes that a viewer's socket holds unsent before it counts as full. Without it a paused viewer
 /// costs up to 4 MB of kernel memory, with it a twentieth, and a lag limit means what it says.
@@ -343,7 +344,10 @@ pub const NOTIFY_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// How long an event waits for one that came before it and goes to another address of the same
 /// server.
 pub const NOTIFY_ORDER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often it is looked whether the node ends: nothing but a crossing wakes who waits for one.
+pub const NOTIFY_END_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
+const _: () = assert!(2 * NOTIFY_END_CHECK_INTERVAL.as_millis() < DRAIN_TIMEOUT.as_millis());
 const _: () = assert!(NOTIFY_PAUSE_MIN.as_millis() <= NOTIFY_PAUSE_MAX.as_millis());
 const _: () = assert!(NOTIFY_ORDER_TIMEOUT.as_millis() < NOTIFY_TIMEOUT.as_millis());
 const _: () = assert!(NOTIFY_EVENTS_MAX <= NOTIFY_CROSSINGS_MAX);

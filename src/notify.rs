@@ -12,7 +12,9 @@
 //! server meanwhile, or when too many newer ones wait behind it; a heartbeat makes way for
 //! everything else.
 //!
-//! At the node's end nobody waits for these threads: what is not told by then is lost.
+//! At the node's end `boot` waits for the limit events that the end itself has caused, by the
+//! [`Handle`] and for a bounded time: what is not told by then is lost. Heartbeats are not waited
+//! for.
 
 mod queue;
 mod target;
@@ -23,6 +25,8 @@ mod tests;
 
 use std::cell::Cell;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +35,7 @@ use slog::{Logger, warn};
 
 use crate::config::{NotificationConfig, NotificationEvent};
 use crate::egress::Client;
+use crate::limits::NOTIFY_END_CHECK_INTERVAL;
 use crate::metrics::{NotifyMetrics, NotifyResult};
 use crate::stream::admission::Crossing;
 use target::{Target, Teller};
@@ -58,8 +63,25 @@ pub struct Parts {
     pub log: Logger,
 }
 
+/// By which the end of the notifications is waited for.
+#[derive(Debug)]
+pub struct Handle {
+    targets: Vec<Target>,
+    ending: Arc<AtomicBool>,
+}
+
+impl Handle {
+    /// Waits until all crossings so far are told, or given up, but not longer than this; answers
+    /// whether they are. Those that come later are lost.
+    pub fn finish(self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        self.ending.store(true, Ordering::Release);
+        self.targets.iter().all(|target| target.await_told(deadline))
+    }
+}
+
 /// Starts the threads. Fails when one cannot be started.
-pub fn start(parts: Parts) -> io::Result<()> {
+pub fn start(parts: Parts) -> io::Result<Handle> {
     let targets = target::group(parts.notifications, parts.timing.order);
     for (number, target) in targets.iter().enumerate() {
         let teller = Teller {
@@ -72,22 +94,26 @@ pub fn start(parts: Parts) -> io::Result<()> {
         };
         thread::Builder::new().name(format!("notify-{number}")).spawn(move || teller.run())?;
     }
+    let handle = Handle { targets: targets.clone(), ending: Arc::default() };
     let dispatcher = Dispatcher {
         outlets: targets.into_iter().map(|target| Outlet { target, overflows: false }).collect(),
         crossings: parts.crossings,
+        ending: Arc::clone(&handle.ending),
         beat: parts.heartbeat.map(|interval| Beat::new(interval, Instant::now())),
         events: 0,
         metrics: parts.metrics,
         log: parts.log,
     };
     thread::Builder::new().name("notify".into()).spawn(move || dispatcher.run())?;
-    Ok(())
+    Ok(handle)
 }
 
 /// Puts each event into the queues of those who want it.
 struct Dispatcher {
     outlets: Vec<Outlet>,
     crossings: Receiver<Crossing>,
+    /// Whether no crossing is sent any more, beside those that wait already.
+    ending: Arc<AtomicBool>,
     beat: Option<Beat>,
     /// Events so far: their numbers are their order.
     events: u64,
@@ -104,9 +130,12 @@ struct Outlet {
 impl Dispatcher {
     fn run(mut self) {
         loop {
-            match self.next_crossing() {
+            // Looked at first: what was sent before it was set is found then.
+            let ending = self.ending.load(Ordering::Acquire);
+            match self.next_crossing(ending) {
                 Ok(Crossing::Hit) => self.announce(NotificationEvent::LimitHit),
                 Ok(Crossing::Miss) => self.announce(NotificationEvent::LimitMiss),
+                Err(RecvTimeoutError::Timeout) if ending => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -119,11 +148,14 @@ impl Dispatcher {
         }
     }
 
-    fn next_crossing(&self) -> Result<Crossing, RecvTimeoutError> {
-        match &self.beat {
-            Some(beat) => self.crossings.recv_timeout(beat.remaining(Instant::now())),
-            None => self.crossings.recv().map_err(RecvTimeoutError::from),
+    /// Waits for a crossing, until it is time to look at something else.
+    fn next_crossing(&self, ending: bool) -> Result<Crossing, RecvTimeoutError> {
+        if ending {
+            return self.crossings.recv_timeout(Duration::ZERO);
         }
+        let beat = self.beat.as_ref().map(|beat| beat.remaining(Instant::now()));
+        let patience = beat.map_or(NOTIFY_END_CHECK_INTERVAL, |b| b.min(NOTIFY_END_CHECK_INTERVAL));
+        self.crossings.recv_timeout(patience)
     }
 
     fn announce(&mut self, event: NotificationEvent) {

@@ -24,24 +24,32 @@ const DELAY: Duration = Duration::from_secs(3);
 
 const NOTIFICATIONS: &str = "restreamer_notifications_total";
 
-/// A server that is told, and says 200 to everything.
+/// A server that is told.
 struct Told {
     address: SocketAddr,
     heads: Receiver<String>,
 }
 
 impl Told {
+    /// Says 200 to everything.
     fn start() -> Told {
+        Told::saying(|_| 200)
+    }
+
+    /// Answers the request of this number (from 0) with a status.
+    fn saying(status: impl Fn(usize) -> u16 + Send + 'static) -> Told {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, heads) = channel();
         thread::spawn(move || {
-            while let Ok((mut peer, _)) = listener.accept() {
+            for number in 0.. {
+                let Ok((mut peer, _)) = listener.accept() else { return };
                 peer.set_read_timeout(Some(PATIENCE)).unwrap();
                 if tell.send(read_head(&mut peer)).is_err() {
                     return;
                 }
-                let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close";
+                let status = status(number);
+                let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close");
                 // A node that is killed at the end of its test does not take it.
                 let _gone = write!(peer, "{head}\r\n\r\n");
             }
@@ -162,6 +170,32 @@ fn ten_crossings_are_told_in_order_while_another_target_hangs() {
     let since = Instant::now();
     assert!(node.stop().success());
     assert!(since.elapsed() < DELAY, "the end took {:?}", since.elapsed());
+}
+
+#[test]
+fn the_end_of_a_full_node_is_told() {
+    let source = Source::start(Speech::Raw, BITS_PER_SECOND);
+    // The first try after the end has begun is in vain: there is a pause before the next one.
+    let told = Told::saying(|number| [200, 503, 200][number]);
+    let node = Node::with(&json!({
+        "fullconnections": 2,
+        "resources": [stream("/a.ts", &source.url(Speech::Raw))],
+        "notifications": [
+            notification("limit_hit", told.address, "/hit"),
+            notification("limit_miss", told.address, "/miss"),
+        ],
+    }));
+    node.await_connected();
+    let viewers = [Viewer::start(&node), Viewer::start(&node)];
+    assert_eq!(told.path(), "/hit");
+    let since = Instant::now();
+    assert!(node.stop().success());
+    assert!(since.elapsed() < DELAY, "the end took {:?}", since.elapsed());
+    assert_eq!([told.path(), told.path()], ["/miss", "/miss"]);
+    assert_eq!(told.heads.try_iter().count(), 0);
+    for viewer in viewers {
+        viewer.end().0.assert_perfect("a viewer at the end");
+    }
 }
 
 #[test]

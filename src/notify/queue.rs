@@ -81,6 +81,15 @@ impl Queues {
         self.changed.notify_all();
     }
 
+    /// Waits until nothing comes any more and every limit event is done with, but not longer than
+    /// until then; answers whether it is so.
+    pub(super) fn await_told(&self, deadline: Instant) -> bool {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let not_yet = |state: &mut State| !state.is_told();
+        let waited = self.changed.wait_timeout_while(self.lock(), left, not_yet);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_told()
+    }
+
     /// Nothing comes any more.
     pub(super) fn close(&self) {
         self.lock().closed = true;
@@ -208,6 +217,11 @@ impl State {
         slot.waiting.pop_front();
         slot.telling = Some(Telling { item, since: Some(now) });
         Next::Take(Taken::ToTell(item.event))
+    }
+
+    /// Whether no limit event will be told any more.
+    fn is_told(&self) -> bool {
+        self.closed && self.slots.iter().all(|slot| slot.first().is_none())
     }
 
     /// Whether there is something more important than what a target is being told: after a limit
@@ -379,6 +393,21 @@ mod tests {
         for next in [overtaken, to_tell(Heartbeat), to_tell(LimitHit)] {
             assert_eq!(state.next(0, now + PATIENCE, PATIENCE), next);
         }
+    }
+
+    #[test]
+    fn all_is_told_when_no_limit_event_is_left() {
+        let mut state = State::new(2);
+        let now = Instant::now();
+        assert!(!state.is_told(), "more may come");
+        state.offer(0, item(1, Heartbeat));
+        state.offer(1, item(2, LimitHit));
+        state.closed = true;
+        assert!(!state.is_told(), "it waits");
+        assert_eq!(state.next(1, now, PATIENCE), to_tell(LimitHit));
+        assert!(!state.is_told(), "it is being told");
+        state.finish(1, false, now, PATIENCE);
+        assert!(state.is_told(), "heartbeats do not count");
     }
 
     #[test]

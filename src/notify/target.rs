@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Logger, info, warn};
 use url::Origin;
@@ -40,6 +40,12 @@ impl Target {
     /// Queues an event; answers what is dropped for want of room: it or one before it.
     pub(super) fn offer(&self, number: u64, event: NotificationEvent) -> Option<NotificationEvent> {
         self.queues.offer(self.number, number, event)
+    }
+
+    /// Waits until nothing comes any more and all limit events of its server are done with, but not
+    /// longer than until then; answers whether it is so.
+    pub(super) fn await_told(&self, deadline: Instant) -> bool {
+        self.queues.await_told(deadline)
     }
 
     /// Nothing comes any more.

@@ -167,8 +167,18 @@ impl Record {
         heartbeat: Option<Duration>,
         timing: Timing,
     ) -> SyncSender<Crossing> {
+        self.start_to_end(notifications, heartbeat, timing).0
+    }
+
+    /// The same; the handle is for the end.
+    fn start_to_end(
+        &self,
+        notifications: Vec<NotificationConfig>,
+        heartbeat: Option<Duration>,
+        timing: Timing,
+    ) -> (SyncSender<Crossing>, Handle) {
         let (queue, crossings) = sync_channel(NOTIFY_CROSSINGS_MAX);
-        start(Parts {
+        let parts = Parts {
             notifications,
             heartbeat,
             crossings,
@@ -176,9 +186,8 @@ impl Record {
             metrics: self.metrics.clone(),
             timing,
             log: self.log.clone(),
-        })
-        .unwrap();
-        queue
+        };
+        (queue, start(parts).unwrap())
     }
 
     /// Who tells the only target of these entries.
@@ -514,6 +523,7 @@ fn without_heartbeats_and_crossings_it_ends() {
     let dispatcher = Dispatcher {
         outlets: outlets.collect(),
         crossings,
+        ending: Arc::default(),
         beat: Some(Beat::new(FOR_EVER, Instant::now())),
         events: 0,
         metrics: record.metrics.clone(),
@@ -530,4 +540,29 @@ fn without_heartbeats_and_crossings_it_ends() {
     };
     teller.run();
     assert_eq!((server.rest(), record.counts(LimitHit)), (1, [1, 0, 0]));
+}
+
+#[test]
+fn at_the_end_all_is_told_and_who_hangs_is_not_waited_for() {
+    for (hangs, in_time) in [(None, true), (Some(Heartbeat), true), (Some(LimitMiss), false)] {
+        let record = Record::new();
+        let server = Server::start(|_, _| 200);
+        let silent = Server::start(|_, _| 0);
+        let mut notifications = limits(&server.url("/hit"), &server.url("/miss")).to_vec();
+        notifications.extend(hangs.map(|event| notification(event, &silent.url("/"))));
+        let interval = Duration::from_millis(10);
+        let (queue, handle) = record.start_to_end(notifications, Some(interval), QUICK);
+        if hangs == Some(Heartbeat) {
+            silent.path();
+        }
+        cross_ten_times(&queue);
+        let patience = if in_time { PATIENCE } else { Duration::from_millis(300) };
+        let since = Instant::now();
+        assert_eq!(handle.finish(patience), in_time, "{hangs:?}");
+        assert!(in_time == (since.elapsed() < patience) && since.elapsed() < PATIENCE);
+        for event in [LimitHit, LimitMiss] {
+            record.await_counts(event, |counts| counts == [10, 0, 0]);
+        }
+        assert_eq!(server.rest(), 20);
+    }
 }
