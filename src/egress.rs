@@ -11,7 +11,7 @@ pub mod fetch;
 pub mod proxy;
 pub mod trust;
 
-pub use fetch::{Client, FetchError, Fetched};
+pub use fetch::{Client, FetchError, Fetched, Patience};
 pub use proxy::{Proxies, Proxy, ProxyError};
 pub use trust::{Trust, TrustError};
 

@@ -137,7 +137,7 @@ pub const GUESTS_PER_TURN_MAX: usize = 512;
 pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Time for an answer that is made on another thread; a static resource may have to be fetched.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time to fetch a static resource, where `timeout` sets no limit.
+/// Time to fetch a static resource, where `timeout`, which is for the head alone, is not longer.
 pub const STATIC_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same, however large `timeout` is: less than a client is kept waiting.
 pub const STATIC_TIMEOUT_MAX: Duration = Duration::from_secs(25);

@@ -12,10 +12,10 @@ use super::BootError;
 use crate::config::{Api, Config, StaticConfig, StreamConfig};
 use crate::egress::Client;
 use crate::http::auth::Guard;
-use crate::limits::{PACKET_BYTES, PREAMBLE_BYTES_MAX, STATIC_TIMEOUT, STATIC_TIMEOUT_MAX};
+use crate::limits::{PACKET_BYTES, PREAMBLE_BYTES_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, StreamStatus};
-use crate::resource::{Question, Shown, Static};
+use crate::resource::{Question, Shown, Static, statics};
 use crate::stream::admission::{Admission, Limits};
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::{self, Stream};
@@ -145,11 +145,11 @@ pub(super) fn resources(config: &Config) -> Vec<Resource> {
 
 /// The static resources.
 pub(super) fn statics(config: &Config, client: &Client, making: &Making<'_>) -> Vec<Arc<Static>> {
-    let timeout = config.timeout.unwrap_or(STATIC_TIMEOUT).min(STATIC_TIMEOUT_MAX);
+    let patience = statics::patience(config.timeout);
     let make = |of: &StaticConfig| {
         let log = making.root.new(o!("module" => "static", "path" => of.path.clone()));
         let metrics = making.metrics.statics(&of.path);
-        Arc::new(Static::new(of.clone(), client.clone(), timeout, metrics, log))
+        Arc::new(Static::new(of.clone(), client.clone(), patience, metrics, log))
     };
     config.statics.iter().map(make).collect()
 }

@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ureq::Timeout;
 use ureq::http::Response;
 use url::Url;
 
@@ -34,10 +35,23 @@ pub struct Fetched {
     pub body: Vec<u8>,
 }
 
+/// How long a whole answer is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For each of these: the name's resolution, the connection with its TLS handshake, and the
+    /// answer's head. Redirects do not prolong it.
+    pub head: Duration,
+    /// For everything, the body included.
+    pub whole: Duration,
+}
+
 /// Why there is no answer. The text goes on from the address, and has no password in it.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The time is over.
+    /// The time for its head is over.
+    #[error("did not begin to answer within {0:?}")]
+    Silent(Duration),
+    /// The time for all of it is over.
     #[error("gave no whole answer within {0:?}")]
     TimedOut(Duration),
     /// The body is too long.
@@ -71,32 +85,38 @@ impl Client {
     }
 
     /// GET. `authorization` is the header's whole value; without it, user and password of the
-    /// address are sent. They go along with a redirect to the same origin only. The time is that of
-    /// the whole exchange, the name's resolution included.
+    /// address are sent. They go along with a redirect to the same origin only.
     pub fn get(
         &self,
         url: &Url,
         authorization: Option<&Secret>,
-        timeout: Duration,
+        patience: Patience,
         body_bytes_max: usize,
     ) -> Result<Fetched, FetchError> {
-        let answer = self.follow(url, authorization, timeout);
+        let answer = self.follow(url, authorization, patience);
         let body = answer.and_then(|answer| read(answer, body_bytes_max));
         body.map_err(|error| match error {
             ureq::Error::BodyExceedsLimit(_) => FetchError::TooLarge(body_bytes_max),
-            error => failed(error, timeout),
+            error => failed(error, patience),
         })
     }
 
-    /// The same for the answer's status: its body is neither waited for nor read.
+    /// The same for the answer's status, which is to be there in this time: its body is neither
+    /// waited for nor read.
     pub fn status(
         &self,
         url: &Url,
         authorization: Option<&Secret>,
         timeout: Duration,
     ) -> Result<u16, FetchError> {
-        let answer = self.follow(url, authorization, timeout);
-        answer.map(|answer| answer.status().as_u16()).map_err(|error| failed(error, timeout))
+        let patience = Patience { head: timeout, whole: timeout };
+        let answer = self.follow(url, authorization, patience);
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| {
+            match failed(error, patience) {
+                FetchError::TimedOut(timeout) => FetchError::Silent(timeout),
+                error => error,
+            }
+        })
     }
 
     /// All exchanges, up to the beginning of the body that no redirect leads away from.
@@ -104,13 +124,18 @@ impl Client {
         &self,
         url: &Url,
         authorization: Option<&Secret>,
-        timeout: Duration,
+        patience: Patience,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
-        let deadline = Instant::now() + timeout;
+        let begun = Instant::now();
         let mut at = url.clone();
         let mut authorization = authorization.cloned().or_else(|| basic_authorization(url));
         for _ in 0..=REDIRECTS_MAX {
-            let answer = self.ask(&at, authorization.as_ref(), deadline)?;
+            let spent = begun.elapsed();
+            let left = Patience {
+                head: patience.head.saturating_sub(spent),
+                whole: patience.whole.saturating_sub(spent),
+            };
+            let answer = self.ask(&at, authorization.as_ref(), left)?;
             let Some(to) = redirected(&at, &answer)? else { return Ok(answer) };
             authorization = basic_authorization(&to)
                 .or_else(|| authorization.filter(|_| to.origin() == at.origin()));
@@ -124,7 +149,7 @@ impl Client {
         &self,
         url: &Url,
         authorization: Option<&Secret>,
-        deadline: Instant,
+        left: Patience,
     ) -> Result<Response<ureq::Body>, ureq::Error> {
         let proxy = self.proxies.of(url).map(|proxy| ureq::Proxy::new(proxy.url().as_str()));
         // What an error shows of an address has no password in it.
@@ -137,14 +162,19 @@ impl Client {
         if let Some(authorization) = authorization {
             request = request.header("Authorization", authorization.expose());
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        request.config().proxy(proxy.transpose()?).timeout_global(Some(left)).build().call()
+        let config = request.config().proxy(proxy.transpose()?);
+        let config = config.timeout_resolve(Some(left.head)).timeout_connect(Some(left.head));
+        let config = config.timeout_recv_response(Some(left.head));
+        config.timeout_global(Some(left.whole)).build().call()
     }
 }
 
-fn failed(error: ureq::Error, timeout: Duration) -> FetchError {
+fn failed(error: ureq::Error, patience: Patience) -> FetchError {
     match error {
-        ureq::Error::Timeout(_) => FetchError::TimedOut(timeout),
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect | Timeout::RecvResponse) => {
+            FetchError::Silent(patience.head)
+        }
+        ureq::Error::Timeout(_) => FetchError::TimedOut(patience.whole),
         error => FetchError::Failed(Box::new(error)),
     }
 }

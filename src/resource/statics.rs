@@ -6,7 +6,7 @@
 //! from the fetch's threads.
 //!
 //! A fetch has two threads: one reads and may hang (a server that trickles, a file on a dead NFS),
-//! one waits for it, for `timeout` and no longer, and replies. Once the time is over nobody joins
+//! one waits for it, for a bounded time, and replies. Once the time is over nobody joins
 //! the fetch any more: as long as its reader hangs, the resource is answered 504 at once, and
 //! nothing is begun for it, so that there are two threads a resource at most. Should the reader
 //! come back, what it brings is thrown away, and the next request begins a fetch.
@@ -31,14 +31,22 @@ use std::time::{Duration, Instant};
 use slog::{Logger, error, info};
 
 use crate::config::{StaticConfig, mask_passwords};
-use crate::egress::{Client, Fetched};
+use crate::egress::{Client, Fetched, Patience};
 use crate::http::response::Response;
-use crate::limits::{DIAL_STACK_BYTES, FETCH_STACK_BYTES};
+use crate::limits::{DIAL_STACK_BYTES, FETCH_STACK_BYTES, STATIC_TIMEOUT, STATIC_TIMEOUT_MAX};
 use crate::metrics::StaticMetrics;
 use condition::Condition;
 use kept::Kept;
 use source::{Cause, Trouble};
 use state::{Asked, State, Waiting};
+
+/// How long a fetch may take: `timeout` of the configuration is for the head of the answer, a body
+/// may need more.
+pub fn patience(timeout: Option<Duration>) -> Patience {
+    let whole = timeout.map_or(STATIC_TIMEOUT, |timeout| timeout.max(STATIC_TIMEOUT));
+    let whole = whole.min(STATIC_TIMEOUT_MAX);
+    Patience { head: timeout.map_or(whole, |timeout| timeout.min(whole)), whole }
+}
 
 /// One static resource.
 pub struct Static {
@@ -48,7 +56,8 @@ pub struct Static {
     /// What it is if its upstream does not say.
     guessed: &'static str,
     cache: Duration,
-    timeout: Duration,
+    /// For a whole fetch.
+    patience: Duration,
     source: Arc<Source>,
     state: Mutex<State>,
     metrics: StaticMetrics,
@@ -71,12 +80,12 @@ enum Answer {
 }
 
 impl Static {
-    /// A resource that nobody has asked for yet. `timeout` bounds each fetch, as a whole, and with
-    /// it the time that anybody waits.
+    /// A resource that nobody has asked for yet. `patience` bounds each fetch, and its `whole` the
+    /// time that anybody waits.
     pub fn new(
         config: StaticConfig,
         client: Client,
-        timeout: Duration,
+        patience: Patience,
         metrics: StaticMetrics,
         log: Logger,
     ) -> Static {
@@ -85,12 +94,12 @@ impl Static {
             label: source::label(&remote),
             guessed: kept::guessed([source::path(&remote), Path::new(&path)]),
             cache,
-            timeout,
+            patience: patience.whole,
             state: Mutex::default(),
             metrics,
             log,
             path,
-            source: Arc::new(move || source::read(&remote, &client, timeout)),
+            source: Arc::new(move || source::read(&remote, &client, patience)),
         }
     }
 
@@ -98,7 +107,7 @@ impl Static {
     ///
     /// Answers what can be answered at once: a body that is fresh, and refusals (too many wait, a
     /// fetch hangs, no thread can be had); then `reply` is dropped uncalled. Otherwise `reply` is
-    /// called exactly once, within `timeout`, on another thread.
+    /// called exactly once, in bounded time, on another thread.
     pub fn ask(
         self: &Arc<Self>,
         if_none_match: Option<&str>,
@@ -171,7 +180,7 @@ impl Static {
     fn fetch(&self) {
         let under_way = UnderWay(self);
         let found = match self.start_reader() {
-            Ok(results) => match results.recv_timeout(self.timeout) {
+            Ok(results) => match results.recv_timeout(self.patience) {
                 Ok(found) => found,
                 Err(RecvTimeoutError::Disconnected) => Err(Trouble::Panicked),
                 Err(RecvTimeoutError::Timeout) => {
@@ -192,7 +201,7 @@ impl Static {
     }
 
     fn hang(&self) {
-        let trouble = Trouble::TimedOut(self.timeout);
+        let trouble = Trouble::TimedOut(self.patience);
         self.report(Some(&trouble));
         let waiting = self.state().hang();
         self.answer(waiting, &Answer::Ours(trouble.cause()));
@@ -269,12 +278,12 @@ impl Static {
 
 impl fmt::Debug for Static {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Static { path, label, cache, timeout, state, .. } = self;
+        let Static { path, label, cache, patience, state, .. } = self;
         f.debug_struct("Static")
             .field("path", path)
             .field("label", label)
             .field("cache", cache)
-            .field("timeout", timeout)
+            .field("patience", patience)
             .field("state", state)
             .finish_non_exhaustive()
     }

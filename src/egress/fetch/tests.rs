@@ -12,6 +12,8 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const MAX: usize = 100_000;
+/// Enough for every answer.
+const LONG: Patience = Patience { head: PATIENCE, whole: PATIENCE };
 
 /// A stream to a client, whatever is beneath.
 trait Peer: Read + Write + Send {}
@@ -72,7 +74,7 @@ fn client() -> Client {
 }
 
 fn get(address: SocketAddr, path: &str) -> Result<Fetched, FetchError> {
-    client().get(&url(&format!("http://{address}{path}")), None, PATIENCE, MAX)
+    client().get(&url(&format!("http://{address}{path}")), None, LONG, MAX)
 }
 
 fn url(text: &str) -> Url {
@@ -146,7 +148,8 @@ fn the_limit_is_exact() {
 
 #[test]
 fn a_server_that_hangs_is_given_up_in_time() {
-    let soon = Duration::from_millis(200);
+    let whole = Duration::from_millis(200);
+    let soon = Patience { head: PATIENCE, whole };
     for said in ["", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nbody"] {
         let (done, waits): (_, Receiver<()>) = channel();
         let answer = move |peer: &mut dyn Peer| {
@@ -166,7 +169,7 @@ fn a_server_that_hangs_is_given_up_in_time() {
 
 #[test]
 fn a_server_that_trickles_is_given_up_in_time() {
-    let soon = Duration::from_millis(300);
+    let soon = Patience { head: PATIENCE, whole: Duration::from_millis(300) };
     let answer = move |peer: &mut dyn Peer| {
         peer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         while peer.write_all(b"x").is_ok() {
@@ -206,7 +209,36 @@ fn a_status_is_there_with_the_head_whatever_the_body_is() {
     let (address, _) = serve(vec![Box::new(answer)]);
     let soon = Duration::from_millis(200);
     let error = client().status(&url(&format!("http://{address}/")), None, soon).unwrap_err();
-    assert_eq!(error.to_string(), "gave no whole answer within 200ms");
+    assert_eq!(error.to_string(), "did not begin to answer within 200ms");
+    drop(done);
+}
+
+#[test]
+fn a_body_may_take_longer_than_a_head() {
+    let head = Duration::from_millis(300);
+    let slow = |peer: &mut dyn Peer| {
+        peer.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n").unwrap();
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(50));
+            peer.write_all(b"x").unwrap();
+        }
+    };
+    let (address, serving) = serve(vec![Box::new(slow)]);
+    let patience = Patience { head, whole: PATIENCE };
+    let at = |address| url(&format!("http://{address}/"));
+    let fetched = client().get(&at(address), None, patience, MAX).unwrap();
+    assert_eq!(fetched.body, b"xxxxxxxxxx");
+    serving.join().unwrap();
+    let (done, waits): (_, Receiver<()>) = channel();
+    let moved = bytes("HTTP/1.1 302 Found\r\nLocation: /next\r\nContent-Length: 0\r\n\r\n");
+    let never = move |_: &mut dyn Peer| {
+        let _ended = waits.recv();
+    };
+    let (address, _) = serve(vec![moved, Box::new(never)]);
+    let begun = Instant::now();
+    let error = client().get(&at(address), None, patience, MAX).unwrap_err();
+    assert_eq!(error.to_string(), "did not begin to answer within 300ms");
+    assert!(begun.elapsed() >= head && begun.elapsed() < PATIENCE / 2);
     drop(done);
 }
 
@@ -225,7 +257,7 @@ fn every_request_has_its_own_connection() {
     let (address, serving) = serve(vec![answer(), answer(), answer()]);
     let client = client();
     for _ in 0..3 {
-        client.get(&url(&format!("http://{address}/")), None, PATIENCE, MAX).unwrap();
+        client.get(&url(&format!("http://{address}/")), None, LONG, MAX).unwrap();
     }
     assert_eq!(serving.join().unwrap().len(), 3);
 }
@@ -238,7 +270,7 @@ fn redirects_are_followed_and_the_password_stays_with_its_origin() {
         bytes(format!("HTTP/1.1 308 There\r\nLocation: http://{other}/x#y\r\n\r\n")),
     ]);
     let from = url(&format!("http://me:p%40ss@{address}/first"));
-    let fetched = client().get(&from, None, PATIENCE, MAX).unwrap();
+    let fetched = client().get(&from, None, LONG, MAX).unwrap();
     assert_eq!((fetched.status, fetched.body.as_slice()), (200, &b"there"[..]));
     let asked = serving.join().unwrap();
     for head in &asked {
@@ -254,7 +286,7 @@ fn the_given_authorization_goes_before_that_of_the_address() {
     let (address, serving) = serve(vec![bytes("HTTP/1.1 200 OK\r\n\r\n")]);
     let secret = Secret::new("Bearer t0ken");
     let at = url(&format!("http://me:pass@{address}/"));
-    client().get(&at, Some(&secret), PATIENCE, MAX).unwrap();
+    client().get(&at, Some(&secret), LONG, MAX).unwrap();
     let head = serving.join().unwrap().remove(0);
     assert!(head.contains(": Bearer t0ken\r\n") && !head.contains("Basic"), "{head}");
 }
@@ -284,7 +316,7 @@ fn no_error_shows_a_password() {
     for host in hosts {
         for scheme in ["http", "https"] {
             let at = url(&format!("{scheme}://us3r:s3cret@{host}/"));
-            let error = client().get(&at, None, PATIENCE, MAX).unwrap_err();
+            let error = client().get(&at, None, LONG, MAX).unwrap_err();
             let shown = format!("{error} {error:?}");
             assert!(matches!(error, FetchError::Failed(_)), "{error}");
             assert!(!shown.contains("s3cret") && !shown.contains("us3r"), "{shown}");
@@ -309,8 +341,8 @@ fn a_proxy_is_asked_for_names_that_we_do_not_resolve() {
     let client = Client::new(&Trust::load(None).unwrap(), proxies);
     assert!(!format!("{client:?}").contains("s3cret"), "{client:?}");
     let at = url("http://proxied.test/x");
-    assert_eq!(client.get(&at, None, PATIENCE, MAX).unwrap().body, b"proxied");
-    let error = client.get(&at, None, PATIENCE, MAX).unwrap_err();
+    assert_eq!(client.get(&at, None, LONG, MAX).unwrap().body, b"proxied");
+    let error = client.get(&at, None, LONG, MAX).unwrap_err();
     assert!(error.to_string().contains("proxy server responded 407"), "{error}");
     assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     for head in serving.join().unwrap() {
@@ -356,7 +388,7 @@ fn a_server_must_prove_who_it_is() {
         let (address, serving) = serve_tls(vec![answer], Arc::clone(&config));
         let client = Client::new(&Trust::load(trusted).unwrap(), Proxies::default());
         let at = url(&format!("https://{host}:{}/", address.port()));
-        let fetched = client.get(&at, None, PATIENCE, MAX);
+        let fetched = client.get(&at, None, LONG, MAX);
         serving.join().unwrap();
         fetched.map(|fetched| fetched.body)
     };

@@ -12,7 +12,7 @@ use restreamer_sys::file::open_device;
 use url::Url;
 
 use crate::config::{Secret, StaticRemote, WebAddress};
-use crate::egress::{Client, FetchError, Fetched};
+use crate::egress::{Client, FetchError, Fetched, Patience};
 use crate::limits::STATIC_BODY_BYTES_MAX;
 
 /// Why there is no body. The text goes on from the upstream's address.
@@ -59,7 +59,8 @@ impl Trouble {
             Trouble::Status(status @ 200..=599) => ("status", *status),
             // What we cannot say on: neither success nor error (RFC 9110, 15).
             Trouble::Status(_) => ("status", 502),
-            Trouble::Web(FetchError::TimedOut(_)) | Trouble::TimedOut(_) => ("timeout", 504),
+            Trouble::Web(FetchError::Silent(_) | FetchError::TimedOut(_))
+            | Trouble::TimedOut(_) => ("timeout", 504),
             Trouble::Web(FetchError::TooLarge(_)) | Trouble::TooLong => ("too_large", 502),
             Trouble::Web(FetchError::Failed(_)) => ("unreachable", 502),
             Trouble::Unreadable(error) => unreadable(error.kind()),
@@ -100,7 +101,7 @@ pub(super) fn path(remote: &StaticRemote) -> &Path {
 pub(super) fn read(
     remote: &StaticRemote,
     client: &Client,
-    timeout: Duration,
+    patience: Patience,
 ) -> Result<Fetched, Trouble> {
     match remote {
         StaticRemote::File(path) => {
@@ -108,7 +109,7 @@ pub(super) fn read(
         }
         StaticRemote::Web(address) => {
             let (url, authorization) = without_credentials(address);
-            Ok(client.get(&url, authorization.as_ref(), timeout, STATIC_BODY_BYTES_MAX)?)
+            Ok(client.get(&url, authorization.as_ref(), patience, STATIC_BODY_BYTES_MAX)?)
         }
     }
 }
@@ -160,6 +161,7 @@ mod tests {
             (Trouble::Status(204), "status", 204),
             (Trouble::Status(101), "status", 502),
             (Trouble::Status(999), "status", 502),
+            (FetchError::Silent(late).into(), "timeout", 504),
             (FetchError::TimedOut(late).into(), "timeout", 504),
             (FetchError::TooLarge(1).into(), "too_large", 502),
             (FetchError::Failed(Box::new(ureq::Error::HostNotFound)).into(), "unreachable", 502),

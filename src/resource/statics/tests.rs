@@ -33,10 +33,20 @@ fn counted(
     timeout: Duration,
     metrics: &Metrics,
 ) -> Static {
+    within(path, remote, cache, Patience { head: timeout, whole: timeout }, metrics)
+}
+
+fn within(
+    path: &str,
+    remote: StaticRemote,
+    cache: Duration,
+    patience: Patience,
+    metrics: &Metrics,
+) -> Static {
     let client = Client::new(&Trust::load(None).unwrap(), Proxies::default());
     let authentication = Authentication::Open;
     let config = StaticConfig { path: path.into(), remote, cache, authentication };
-    Static::new(config, client, timeout, metrics.statics(path), log::silent())
+    Static::new(config, client, patience, metrics.statics(path), log::silent())
 }
 
 fn file(path: impl Into<PathBuf>, cache: Duration) -> Arc<Static> {
@@ -44,9 +54,11 @@ fn file(path: impl Into<PathBuf>, cache: Duration) -> Arc<Static> {
 }
 
 fn web(url: &str, cache: Duration, timeout: Duration) -> Arc<Static> {
-    let label = mask_passwords(url);
-    let address = WebAddress { url: url.parse().unwrap(), label };
-    Arc::new(resource("/served", StaticRemote::Web(address), cache, timeout))
+    Arc::new(resource("/served", StaticRemote::Web(address(url)), cache, timeout))
+}
+
+fn address(url: &str) -> WebAddress {
+    WebAddress { url: url.parse().unwrap(), label: mask_passwords(url) }
 }
 
 /// A resource that comes from what may hang or panic as no file can be made to.
@@ -424,6 +436,34 @@ fn a_server_that_hangs_or_trickles_delays_nobody_else() {
             assert_eq!(get(&of).status, 504);
             assert!(began.elapsed() < PATIENCE);
         }
+    }
+}
+
+#[test]
+fn the_timeout_is_for_the_head_and_a_body_may_need_more() {
+    let seconds = Duration::from_secs;
+    for (timeout, head, whole) in [
+        (None, STATIC_TIMEOUT, STATIC_TIMEOUT),
+        (Some(seconds(1)), seconds(1), STATIC_TIMEOUT),
+        (Some(seconds(20)), seconds(20), seconds(20)),
+        (Some(seconds(3600)), STATIC_TIMEOUT_MAX, STATIC_TIMEOUT_MAX),
+    ] {
+        assert_eq!(patience(timeout), Patience { head, whole }, "{timeout:?}");
+    }
+    let timeout = Duration::from_millis(300);
+    let slow = Server::start(move |_, socket| {
+        socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n").unwrap();
+        thread::sleep(2 * timeout);
+        socket.write_all(b"foobar").unwrap();
+    });
+    let (_never, pass) = gate();
+    let silent = Server::start(move |_, _| pass());
+    for (server, status) in [(slow, 200), (silent, 504)] {
+        let remote = StaticRemote::Web(address(&server.url("/a")));
+        let of = within("/served", remote, NO_CACHE, patience(Some(timeout)), &Metrics::new());
+        let since = Instant::now();
+        assert_eq!(get(&Arc::new(of)).status, status);
+        assert!(since.elapsed() < STATIC_TIMEOUT);
     }
 }
 
