@@ -54,7 +54,7 @@ pub struct Static {
     /// Its upstream's address, the password masked.
     label: String,
     /// What it is if its upstream does not say.
-    guessed: &'static str,
+    guessed: String,
     cache: Duration,
     /// For a whole fetch.
     patience: Duration,
@@ -212,7 +212,7 @@ impl Static {
         let trouble = match found {
             Ok(Fetched { status: 200, content_type, body }) => {
                 let content_type = kept::passed_on(content_type.as_deref())
-                    .unwrap_or_else(|| self.guessed.to_owned());
+                    .unwrap_or_else(|| self.guessed.clone());
                 // Nobody but this thread replaces it.
                 let before = self.state().kept();
                 let kept = Kept::new(body, content_type, before.as_deref(), Instant::now());

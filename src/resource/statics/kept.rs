@@ -73,10 +73,14 @@ pub(super) fn passed_on(content_type: Option<&str>) -> Option<String> {
     (clean && (1..=CONTENT_TYPE_BYTES_MAX).contains(&value.len())).then(|| value.to_owned())
 }
 
-/// The kind that the first path with a known extension tells.
-pub(super) fn guessed(paths: [&Path; 2]) -> &'static str {
+/// The kind that the first path with a known extension tells. Texts are taken for UTF-8, as the
+/// original does.
+pub(super) fn guessed(paths: [&Path; 2]) -> String {
     let guess = |path: &Path| mime_guess::from_path(path).first_raw();
-    paths.into_iter().find_map(guess).unwrap_or(UNKNOWN_TYPE)
+    match paths.into_iter().find_map(guess) {
+        Some(text) if text.starts_with("text/") => format!("{text}; charset=utf-8"),
+        found => found.unwrap_or(UNKNOWN_TYPE).to_owned(),
+    }
 }
 
 /// The kind of an error page of which its upstream says nothing.
@@ -156,7 +160,9 @@ mod tests {
         for (paths, expected) in [
             (["/srv/logo.png", "/logo"], "image/png"),
             (["/srv/logo", "/logo.PNG"], "image/png"),
-            (["/srv/index.html", "/index.css"], "text/html"),
+            (["/srv/index.html", "/index.css"], "text/html; charset=utf-8"),
+            (["/srv/index", "/index.css"], "text/css; charset=utf-8"),
+            (["/srv/a.txt", "/"], "text/plain; charset=utf-8"),
             (["/srv/a.json", "/"], "application/json"),
             (["/srv/.htaccess", "/a."], UNKNOWN_TYPE),
             (["/", ""], UNKNOWN_TYPE),
