@@ -21,9 +21,8 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::mem;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -166,7 +165,7 @@ impl Static {
         thread.spawn(move || resource.fetch()).map(drop)
     }
 
-    /// Starts the thread that reads. It says nothing when it panics.
+    /// Starts the thread that reads.
     fn start_reader(&self) -> io::Result<Receiver<Result<Fetched, Trouble>>> {
         let (found, results) = sync_channel(1);
         let source = Arc::clone(&self.source);
@@ -178,33 +177,33 @@ impl Static {
     }
 
     fn fetch(&self) {
-        let under_way = UnderWay(self);
         let found = match self.start_reader() {
             Ok(results) => match results.recv_timeout(self.patience) {
                 Ok(found) => found,
-                Err(RecvTimeoutError::Disconnected) => Err(Trouble::Panicked),
-                Err(RecvTimeoutError::Timeout) => {
-                    self.hang();
-                    let _too_late = results.recv();
-                    return;
-                }
+                Err(_) => return self.hang(&results),
             },
             Err(error) => Err(Trouble::Thread(error)),
         };
         let (answer, trouble) = self.judge(found);
         self.report(trouble.as_ref());
-        let kept = match &answer {
-            Answer::Kept(kept) => Some(Arc::clone(kept)),
-            Answer::PassedOn { .. } | Answer::Ours(_) => None,
-        };
-        self.answer(under_way.end(kept), &answer);
+        let mut state = self.state();
+        if let Answer::Kept(kept) = &answer {
+            state.keep(Arc::clone(kept));
+        }
+        let waiting = state.end();
+        drop(state);
+        self.answer(waiting, &answer);
     }
 
-    fn hang(&self) {
+    /// Answers all who wait, and then waits for the reader that hangs.
+    fn hang(&self, results: &Receiver<Result<Fetched, Trouble>>) {
         let trouble = Trouble::TimedOut(self.patience);
         self.report(Some(&trouble));
         let waiting = self.state().hang();
         self.answer(waiting, &Answer::Ours(trouble.cause()));
+        let _too_late = results.recv();
+        let nobody = self.state().end();
+        assert!(nobody.is_empty(), "nobody waits for a reader that hangs");
     }
 
     /// What is answered to what was found, and what is wrong with it.
@@ -286,30 +285,5 @@ impl fmt::Debug for Static {
             .field("patience", patience)
             .field("state", state)
             .finish_non_exhaustive()
-    }
-}
-
-/// A fetch that has a thread. When that ends, for whatever reason, nobody waits for it any longer.
-struct UnderWay<'a>(&'a Static);
-
-impl UnderWay<'_> {
-    /// The fetch has ended as it should; answers who waits for its answer.
-    fn end(self, kept: Option<Arc<Kept>>) -> Vec<Waiting> {
-        let mut state = self.0.state();
-        if let Some(kept) = kept {
-            state.keep(kept);
-        }
-        let waiting = state.end();
-        drop(state);
-        mem::forget(self);
-        waiting
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let waiting = self.0.state().end();
-        // They are answered by being dropped, and not while the state is locked.
-        drop(waiting);
     }
 }

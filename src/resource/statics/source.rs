@@ -5,13 +5,9 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use percent_encoding::percent_decode_str;
 use restreamer_sys::file::open_device;
-use url::Url;
 
-use crate::config::{Secret, StaticRemote, WebAddress};
+use crate::config::StaticRemote;
 use crate::egress::{Client, FetchError, Fetched, Patience};
 use crate::limits::STATIC_BODY_BYTES_MAX;
 
@@ -39,9 +35,6 @@ pub(super) enum Trouble {
     /// No thread for it.
     #[error("cannot be fetched: no thread: {0}")]
     Thread(io::Error),
-    /// The thread is gone.
-    #[error("could not be fetched: its thread panicked")]
-    Panicked,
 }
 
 /// What is told of a trouble: to operators in a word, to clients by a status.
@@ -66,7 +59,6 @@ impl Trouble {
             Trouble::Unreadable(error) => unreadable(error.kind()),
             Trouble::NotAFile => ("not_a_file", 404),
             Trouble::Thread(_) => ("thread", 503),
-            Trouble::Panicked => ("panic", 500),
         };
         Cause { word, status }
     }
@@ -108,8 +100,7 @@ pub(super) fn read(
             Ok(Fetched { status: 200, content_type: None, body: read_file(path)? })
         }
         StaticRemote::Web(address) => {
-            let (url, authorization) = without_credentials(address);
-            Ok(client.get(&url, authorization.as_ref(), patience, STATIC_BODY_BYTES_MAX)?)
+            Ok(client.get(&address.url, None, patience, STATIC_BODY_BYTES_MAX)?)
         }
     }
 }
@@ -132,20 +123,6 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Trouble> {
     body.reserve_exact(usize::try_from(metadata.len().min(read_max)).unwrap_or_default());
     file.take(read_max).read_to_end(&mut body)?;
     if body.len() > STATIC_BODY_BYTES_MAX { Err(Trouble::TooLong) } else { Ok(body) }
-}
-
-/// The address without user and password, and these as Basic authorization (RFC 7617).
-fn without_credentials(address: &WebAddress) -> (Url, Option<Secret>) {
-    let mut url = address.url.clone();
-    if url.username().is_empty() && url.password().is_none() {
-        return (url, None);
-    }
-    let mut pair: Vec<u8> = percent_decode_str(url.username()).collect();
-    pair.push(b':');
-    pair.extend(percent_decode_str(url.password().unwrap_or_default()));
-    // An address that has them can be without them.
-    let _can = (url.set_username(""), url.set_password(None));
-    (url, Some(Secret::new(format!("Basic {}", BASE64_STANDARD.encode(pair)))))
 }
 
 #[cfg(test)]
@@ -175,23 +152,8 @@ mod tests {
             (Trouble::TooLong, "too_large", 502),
             (Trouble::TimedOut(late), "timeout", 504),
             (Trouble::Thread(io::ErrorKind::WouldBlock.into()), "thread", 503),
-            (Trouble::Panicked, "panic", 500),
         ] {
             assert_eq!(trouble.cause(), Cause { word, status }, "{trouble}");
-        }
-    }
-
-    #[test]
-    fn credentials_leave_the_address() {
-        for (url, bare, authorization) in [
-            ("http://h/x?q", "http://h/x?q", None),
-            ("https://u:p%40%C3%A9@h:1/x", "https://h:1/x", Some("Basic dTpwQMOp")),
-            ("http://u@h/", "http://h/", Some("Basic dTo=")),
-        ] {
-            let address = WebAddress { url: url.parse().unwrap(), label: String::new() };
-            let (left, found) = without_credentials(&address);
-            assert_eq!(left.as_str(), bare);
-            assert_eq!(found.as_ref().map(Secret::expose), authorization);
         }
     }
 

@@ -11,10 +11,10 @@ use super::source::Cause;
 use crate::http::response::Response;
 use crate::limits::STATIC_WAITING_MAX;
 
-/// Somebody who waits for the end of a fetch. Dropped without an answer, 500 is the answer.
+/// Somebody who waits for the end of a fetch.
 pub(super) struct Waiting {
     condition: Condition,
-    reply: Option<Box<dyn FnOnce(Response) + Send>>,
+    reply: Box<dyn FnOnce(Response) + Send>,
 }
 
 impl Waiting {
@@ -22,23 +22,12 @@ impl Waiting {
         condition: Condition,
         reply: impl FnOnce(Response) + Send + 'static,
     ) -> Waiting {
-        Waiting { condition, reply: Some(Box::new(reply)) }
+        Waiting { condition, reply: Box::new(reply) }
     }
 
     /// Answers what `response` makes of the condition.
-    pub(super) fn answer(mut self, response: impl FnOnce(&Condition) -> Response) {
-        let response = response(&self.condition);
-        if let Some(reply) = self.reply.take() {
-            reply(response);
-        }
-    }
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        if let Some(reply) = self.reply.take() {
-            reply(Response::text(500));
-        }
+    pub(super) fn answer(self, response: impl FnOnce(&Condition) -> Response) {
+        (self.reply)(response(&self.condition));
     }
 }
 

@@ -61,7 +61,7 @@ fn address(url: &str) -> WebAddress {
     WebAddress { url: url.parse().unwrap(), label: mask_passwords(url) }
 }
 
-/// A resource that comes from what may hang or panic as no file can be made to.
+/// A resource that comes from what may hang as no file can be made to.
 fn other(
     cache: Duration,
     timeout: Duration,
@@ -493,54 +493,6 @@ fn a_reader_that_hangs_is_alone_and_forgiven() {
         assert!(Instant::now() < deadline, "it never took requests again");
         thread::yield_now();
     }
-}
-
-#[test]
-fn nobody_waits_for_a_reader_that_panicked() {
-    let (open, pass) = gate();
-    let reads = AtomicUsize::new(0);
-    let of = other(NO_CACHE, PATIENCE, move || {
-        pass();
-        assert!(reads.fetch_add(1, Ordering::AcqRel) > 0, "a panic in a test");
-        fetched("foobar")
-    });
-    let pending = [(); 3].map(|()| begin(&of, Instant::now(), None));
-    drop(open);
-    for one in pending {
-        assert_eq!(one.answered().status, 500);
-    }
-    assert_eq!(get(&of).text(), "foobar");
-}
-
-#[test]
-fn nobody_waits_because_anothers_reply_panicked() {
-    let (open, pass) = gate();
-    let of = other(NO_CACHE, PATIENCE, move || {
-        pass();
-        fetched("foobar")
-    });
-    assert!(of.ask(None, |_| panic!("a panic in a test")).is_none());
-    let pending = [(); 3].map(|()| begin(&of, Instant::now(), None));
-    drop(open);
-    for one in pending {
-        assert_eq!(one.answered().status, 500);
-    }
-    assert_eq!(get(&of).text(), "foobar");
-}
-
-#[test]
-fn a_fetch_that_ends_in_a_panic_of_its_own_answers_all() {
-    let (open, pass) = gate();
-    let of = other(NO_CACHE, PATIENCE, move || {
-        pass();
-        fetched("foobar")
-    });
-    let pending = [(); 3].map(|()| begin(&of, Instant::now(), None));
-    drop(UnderWay(&of));
-    for one in pending {
-        assert_eq!(one.answered().status, 500);
-    }
-    drop(open);
 }
 
 #[test]
