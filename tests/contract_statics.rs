@@ -179,16 +179,16 @@ fn files_have_the_type_of_their_extension_and_errors_their_status() {
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let at = |name: &str| format!("file://{}/{name}", dir.path().display());
     let rows = [
-        ("/a", at("a.html"), 200, "text/html"),
-        ("/b", at("b.CSS"), 200, "text/css"),
+        ("/a", at("a.html"), 200, "text/html; charset=utf-8"),
+        ("/b", at("b.CSS"), 200, "text/css; charset=utf-8"),
         ("/c", at("c.json"), 200, "application/json"),
         ("/d", at("d.png"), 200, "image/png"),
         ("/e", at("e.svg"), 200, "image/svg+xml"),
-        ("/f", at("f.txt"), 200, "text/plain"),
+        ("/f", at("f.txt"), 200, "text/plain; charset=utf-8"),
         ("/g", at("g%20h"), 200, "application/octet-stream"),
         // The file has none; the path it is served at has one.
-        ("/i.css", at("i"), 200, "text/css"),
-        ("/empty", at("empty.txt"), 200, "text/plain"),
+        ("/i.css", at("i"), 200, "text/css; charset=utf-8"),
+        ("/empty", at("empty.txt"), 200, "text/plain; charset=utf-8"),
         ("/missing", at("missing.html"), 404, ""),
         ("/no-folder", at("a.html/x"), 404, ""),
         ("/folder", format!("file://{}", dir.path().display()), 404, ""),
