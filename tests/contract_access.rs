@@ -510,6 +510,40 @@ fn the_log_has_a_line_of_everybody_who_watched() {
 }
 
 #[test]
+fn nobody_is_missing_in_the_log_when_the_node_stops() {
+    const FAST: usize = 400;
+    const STALLED: usize = 5;
+    let source = Source::start(Speech::Raw, BITS_PER_SECOND);
+    let flood = Source::start(Speech::Raw, FLOOD_BITS_PER_SECOND);
+    let resources =
+        [stream("/a.ts", &source.url(Speech::Raw)), stream("/b.ts", &flood.url(Speech::Raw))];
+    let mut node = connected(&json!({ "outputbuffer": 20_000, "resources": resources }), 2);
+    let mut crowd = Crowd::new();
+    crowd.join(node.address, "/a.ts", FAST, Pace::Fast);
+    crowd.join(node.address, "/b.ts", STALLED, Pace::Stalled);
+    // Their sockets are full: they are waited for in vain.
+    let full = |_: &[Watcher]| node.count("restreamer_viewers", "catching_up") == STALLED as u64;
+    crowd.watch_until(full, PATIENCE);
+    node.signal("TERM");
+    let over = |watcher: &Watcher| watcher.ended || watcher.pace() == Pace::Stalled;
+    crowd.watch_until(|all| all.iter().all(over), PATIENCE);
+    assert_eq!(node.await_end().code(), Some(0));
+    let log = node.log_to_the_end();
+    let lines = |path: &str, reason: &str| -> Vec<u64> {
+        let is_it = |entry: &&Value| entry["path"] == path && entry["reason"] == reason;
+        log.iter().filter(is_it).map(|entry| entry["bytes"].as_u64().unwrap()).collect()
+    };
+    let fast = crowd.of(|pace| pace == Pace::Fast);
+    let mut got: Vec<_> =
+        fast.map(|watcher| watcher.verifier.packets * PACKET_BYTES as u64).collect();
+    let mut said = lines("/a.ts", "stopped");
+    got.sort_unstable();
+    said.sort_unstable();
+    assert_eq!(said, got);
+    assert_eq!(lines("/b.ts", "too_slow_to_end").len(), STALLED);
+}
+
+#[test]
 fn the_line_of_a_slow_viewer_says_what_it_missed() {
     let source = Source::start(Speech::Raw, FLOOD_BITS_PER_SECOND);
     let node = Node::of(&source.url(Speech::Raw));
