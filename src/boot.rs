@@ -91,6 +91,7 @@ pub struct Running {
     done: Receiver<()>,
     dialer: Dialer,
     notify: Option<notify::Handle>,
+    admission: Arc<Admission>,
 }
 
 /// Something to say of the configuration at start.
@@ -175,6 +176,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         done,
         dialer,
         notify,
+        admission,
     };
     running.tell_addresses();
     Ok(running)
@@ -209,6 +211,7 @@ impl Running {
                 "event" => "error", "error" => "stop");
         }
         let left = || deadline.saturating_duration_since(Instant::now());
+        self.admission.close();
         if self.notify.is_some_and(|notify| !notify.finish(left())) {
             warn!(self.log, "not everybody is told of the last limit events";
                 "event" => "error", "error" => "notify");

@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+// ---- Configuration ----------------------------------------------------------------------------
+
 /// Bytes of one transport stream packet (ISO/IEC 13818-1, 2.4.3.2).
 pub const PACKET_BYTES: usize = 188;
-
 /// A configuration file's length: thousands of streams fit.
 pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Nesting of a configuration file; the format itself needs 5.
@@ -16,7 +17,7 @@ pub const PROBLEMS_MAX: usize = 100;
 /// What a message repeats of a key, word or number in the configuration file.
 pub const PROBLEM_EXCERPT_CHARACTERS_MAX: usize = 64;
 /// Resources of a configuration file.
-pub const STREAMS_MAX: usize = 4096;
+pub const RESOURCES_MAX: usize = 4096;
 /// Upstreams of one stream.
 pub const REMOTES_PER_STREAM_MAX: usize = 64;
 /// An upstream's URL.
@@ -57,10 +58,15 @@ pub const CREDENTIAL_BYTES_MAX: usize = HEAD_BYTES_MAX;
 pub const REALM_BYTES_MAX: usize = 256;
 /// Notifications of a configuration file.
 pub const NOTIFICATIONS_MAX: usize = 64;
+/// The shortest `mru`: a datagram has at least one packet.
+pub const DATAGRAM_BYTES_MIN: usize = PACKET_BYTES;
+/// An interface's name, without its NUL (netdevice(7): `IFNAMSIZ` is 16).
+pub const INTERFACE_BYTES_MAX: usize = 15;
 
 const _: () = assert!(HOST_BYTES_MAX < REMOTE_BYTES_MAX && SERVE_BYTES_MAX < CONFIG_FILE_BYTES_MAX);
+const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);
 
-// ---- Turns and rings ------------------------------------------------------------------------
+// ---- Turns and rings --------------------------------------------------------------------------
 
 /// Shortest time from one turn to the next.
 pub const PERIOD_MIN: Duration = Duration::from_millis(5);
@@ -108,7 +114,7 @@ const _: () = assert!(BLOCK_BYTES > 2 * ROOM_BYTES_MIN && ROOM_BYTES_MIN > PACKE
 const _: () = assert!(SLICES_MAX * (BLOCK_BYTES - ROOM_BYTES_MIN) > TRUNK_BYTES);
 const _: () = assert!(FILL_BYTES_PER_TURN_MAX <= LAG_BYTES_MAX / 2);
 
-// ---- Viewers and requests -------------------------------------------------------------------
+// ---- Viewers and requests ---------------------------------------------------------------------
 
 /// A request head.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -137,11 +143,6 @@ pub const GUESTS_PER_TURN_MAX: usize = 512;
 pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Time for an answer that is made on another thread; a static resource may have to be fetched.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Time to fetch a static resource, where `timeout`, which is for the head alone, is not longer.
-pub const STATIC_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same, however large `timeout` is: less than a client is kept waiting.
-pub const STATIC_TIMEOUT_MAX: Duration = Duration::from_secs(25);
-const _: () = assert!(STATIC_TIMEOUT_MAX.as_millis() < ANSWER_TIMEOUT.as_millis());
 /// Time for a client to take an answer: 10 MiB at 700 kbit/s.
 pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
 /// Requests on one connection.
@@ -155,11 +156,6 @@ pub const DESK_JOBS_MAX: usize = 1024;
 pub const METRICS_SHARED_FOR: Duration = Duration::from_millis(100);
 /// A file that viewers get before a stream.
 pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Lines of the access log that wait to be written; more are dropped and counted.
-pub const ACCESS_LINES_MAX: usize = 16_384;
-/// Lines of the access log about refused requests, in a second; more are one line together, so that
-/// nobody fills a disk by asking in vain.
-pub const REFUSED_LINES_PER_SECOND_MAX: u32 = 100;
 /// Time for a client that has its answer to hang up.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes a client may send after its request head before it is cut.
@@ -193,7 +189,7 @@ const _: () = assert!(TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
 const _: () = assert!(536 <= PROXY_BINARY_BYTES_MAX && PROXY_BINARY_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(2 * STALL_CHECK_INTERVAL.as_millis() <= UNACKNOWLEDGED_TIMEOUT.as_millis());
 
-// ---- Upstreams ------------------------------------------------------------------------------
+// ---- Upstreams --------------------------------------------------------------------------------
 
 /// A chunk-size line with its extensions, or the trailer section, of a chunked body.
 pub const CHUNK_LINE_BYTES_MAX: usize = 4096;
@@ -224,81 +220,49 @@ pub const DIAL_STACK_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(COMMAND_END_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());
 
-// ---- Static resources -----------------------------------------------------------------------
-
-/// The body of a static resource, and of an upstream's error in its place.
-pub const STATIC_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
-/// Clients that wait for one static resource while it is fetched: an event's start makes thousands
-/// of sets ask for the same page at once.
-pub const STATIC_WAITING_MAX: usize = 4096;
-/// A `Content-Type` that is passed on (RFC 6838, 4.2 allows names of 2 × 127 characters).
-pub const CONTENT_TYPE_BYTES_MAX: usize = 512;
-/// Tags of an `If-None-Match` that are looked at.
-pub const ETAGS_MAX: usize = 64;
-/// Stack of a thread that fetches a whole body: an HTTP client with TLS.
-pub const FETCH_STACK_BYTES: usize = 1024 * 1024;
-
-const _: () = assert!(STATIC_WAITING_MAX <= GUESTS_MAX && DIAL_STACK_BYTES < FETCH_STACK_BYTES);
-
-// ---- Log and side port ----------------------------------------------------------------------
-
-/// Lines that wait to be written to the log; more are dropped and counted.
-pub const LOG_LINES_MAX: usize = 8192;
-/// Connections to the side port at a time.
-pub const SIDE_CONNECTIONS_MAX: usize = 32;
-/// Time for a client of the side port to send its request and to take the answer.
-pub const SIDE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often rates are computed.
-pub const RATE_INTERVAL: Duration = Duration::from_secs(1);
+// ---- Transport streams ------------------------------------------------------------------------
 
 /// Packets in a row that prove each other in a hunt for sync.
 pub const SYNC_ROW_PACKETS: usize = 3;
-
 /// Packets of one PID whose counters follow each other, which prove the last of them in a hunt for
 /// sync.
 pub const SYNC_KIN_PACKETS: usize = 5;
-
 /// PIDs of rejected candidates that a hunt for sync remembers.
 pub const SYNC_SUSPECTS_MAX: usize = 32;
-
 /// Bytes that a probe holds back at most, until it can tell packets from garbage.
 pub const SYNC_HELD_BYTES_MAX: usize = (SYNC_ROW_PACKETS - 1) * PACKET_BYTES + 4;
+
 const _: () = assert!(SYNC_HELD_BYTES_MAX >= PACKET_BYTES);
-/// Time to write what is in the log's queue when the program ends.
-pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+
+// ---- Files played in real time ----------------------------------------------------------------
 
 /// How often the player writes what has become due of a file.
 pub const PACE_STEP: Duration = Duration::from_millis(15);
-
 /// How late the player may be before it takes the present as the new start of its plan instead of
 /// catching up: after a suspended machine or a sink that did not read.
 pub const PACE_LATE_MAX: Duration = Duration::from_secs(1);
-const _: () = assert!(PACE_LATE_MAX.as_millis() > PACE_STEP.as_millis());
-
 /// The longest time between two PCRs that the player believes; a longer one is a jump of the clock.
 /// ISO/IEC 13818-1, 2.7.2 allows 100 ms.
 pub const PACE_PCR_GAP_MAX: Duration = Duration::from_secs(1);
-
 /// Bytes between two PCRs of a file beyond which the player goes by the bitrate it knows: 335
 /// Mbit/s at 100 ms.
 pub const PACE_GAP_BYTES_MAX: usize = 4 << 20;
-
 /// Bytes of a file that the player keeps in memory ahead of time, before it reads no further.
 pub const PACE_AHEAD_BYTES_MAX: usize = 2 * PACE_GAP_BYTES_MAX;
-
 /// The rate at which the player plays a file that has no PCR: 8 Mbit/s.
 pub const PACE_BYTES_PER_SECOND_DEFAULT: u64 = 1_000_000;
-
 /// The rate beyond which the player takes two PCRs for a jump of the clock: 1 Gbit/s.
 pub const PACE_BYTES_PER_SECOND_MAX: u64 = 125_000_000;
-const _: () = assert!(PACE_BYTES_PER_SECOND_DEFAULT < PACE_BYTES_PER_SECOND_MAX);
-
 /// Bytes that the player reads from a file at once.
 pub const PLAYER_READ_BYTES: usize = 64 << 10;
-const _: () = assert!(PACE_GAP_BYTES_MAX + PLAYER_READ_BYTES < PACE_AHEAD_BYTES_MAX);
-
 /// Bytes of a file without a single packet after which the player gives up.
 pub const PLAYER_BARREN_BYTES_MAX: usize = 4 << 20;
+
+const _: () = assert!(PACE_LATE_MAX.as_millis() > PACE_STEP.as_millis());
+const _: () = assert!(PACE_BYTES_PER_SECOND_DEFAULT < PACE_BYTES_PER_SECOND_MAX);
+const _: () = assert!(PACE_GAP_BYTES_MAX + PLAYER_READ_BYTES < PACE_AHEAD_BYTES_MAX);
+
+// ---- Datagrams --------------------------------------------------------------------------------
 
 /// Datagrams of RTP that may come before one that is missing.
 pub const RTP_WINDOW_DATAGRAMS: usize = 64;
@@ -320,14 +284,28 @@ pub const DATAGRAMS_PER_CALL: usize = 16;
 
 const _: () = assert!(RTP_WINDOW_DATAGRAMS < RTP_JUMP_DATAGRAMS as usize);
 
-/// The shortest `mru`: a datagram has at least one packet.
-pub const DATAGRAM_BYTES_MIN: usize = PACKET_BYTES;
-/// An interface's name, without its NUL (netdevice(7): `IFNAMSIZ` is 16).
-pub const INTERFACE_BYTES_MAX: usize = 15;
+// ---- Static resources -------------------------------------------------------------------------
 
-const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);
+/// Time to fetch a static resource, where `timeout`, which is for the head alone, is not longer.
+pub const STATIC_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same, however large `timeout` is: less than a client is kept waiting.
+pub const STATIC_TIMEOUT_MAX: Duration = Duration::from_secs(25);
+/// The body of a static resource, and of an upstream's error in its place.
+pub const STATIC_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Clients that wait for one static resource while it is fetched: an event's start makes thousands
+/// of sets ask for the same page at once.
+pub const STATIC_WAITING_MAX: usize = 4096;
+/// A `Content-Type` that is passed on (RFC 6838, 4.2 allows names of 2 × 127 characters).
+pub const CONTENT_TYPE_BYTES_MAX: usize = 512;
+/// Tags of an `If-None-Match` that are looked at.
+pub const ETAGS_MAX: usize = 64;
+/// Stack of a thread that fetches a whole body: an HTTP client with TLS.
+pub const FETCH_STACK_BYTES: usize = 1024 * 1024;
 
-// ---- Notifications --------------------------------------------------------------------------
+const _: () = assert!(STATIC_TIMEOUT_MAX.as_millis() < ANSWER_TIMEOUT.as_millis());
+const _: () = assert!(STATIC_WAITING_MAX <= GUESTS_MAX && DIAL_STACK_BYTES < FETCH_STACK_BYTES);
+
+// ---- Notifications ----------------------------------------------------------------------------
 
 /// Crossings of the soft limit that wait until their targets are found; more are dropped.
 pub const NOTIFY_CROSSINGS_MAX: usize = 1024;
@@ -344,10 +322,25 @@ pub const NOTIFY_PAUSE_MAX: Duration = Duration::from_secs(8);
 /// How long an event waits for one that came before it and goes to another address of the same
 /// server.
 pub const NOTIFY_ORDER_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often it is looked whether the node ends: nothing but a crossing wakes who waits for one.
-pub const NOTIFY_END_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-const _: () = assert!(2 * NOTIFY_END_CHECK_INTERVAL.as_millis() < DRAIN_TIMEOUT.as_millis());
 const _: () = assert!(NOTIFY_PAUSE_MIN.as_millis() <= NOTIFY_PAUSE_MAX.as_millis());
 const _: () = assert!(NOTIFY_ORDER_TIMEOUT.as_millis() < NOTIFY_TIMEOUT.as_millis());
 const _: () = assert!(NOTIFY_EVENTS_MAX <= NOTIFY_CROSSINGS_MAX);
+
+// ---- Log and side port ------------------------------------------------------------------------
+
+/// Lines of the access log that wait to be written; more are dropped and counted.
+pub const ACCESS_LINES_MAX: usize = 16_384;
+/// Lines of the access log about refused requests, in a second; more are one line together, so that
+/// nobody fills a disk by asking in vain.
+pub const REFUSED_LINES_PER_SECOND_MAX: u32 = 100;
+/// Lines that wait to be written to the log; more are dropped and counted.
+pub const LOG_LINES_MAX: usize = 8192;
+/// Connections to the side port at a time.
+pub const SIDE_CONNECTIONS_MAX: usize = 32;
+/// Time for a client of the side port to send its request and to take the answer.
+pub const SIDE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often rates are computed.
+pub const RATE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time to write what is in the log's queue when the program ends.
+pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);

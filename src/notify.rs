@@ -25,8 +25,6 @@ mod tests;
 
 use std::cell::Cell;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,7 +33,6 @@ use slog::{Logger, warn};
 
 use crate::config::{NotificationConfig, NotificationEvent};
 use crate::egress::Client;
-use crate::limits::NOTIFY_END_CHECK_INTERVAL;
 use crate::metrics::{NotifyMetrics, NotifyResult};
 use crate::stream::admission::Crossing;
 use target::{Target, Teller};
@@ -67,15 +64,13 @@ pub struct Parts {
 #[derive(Debug)]
 pub struct Handle {
     targets: Vec<Target>,
-    ending: Arc<AtomicBool>,
 }
 
 impl Handle {
-    /// Waits until all crossings so far are told, or given up, but not longer than this; answers
-    /// whether they are. Those that come later are lost.
+    /// Waits until all crossings are told, or given up, but not longer than this; answers whether
+    /// they are. Nobody must be able to send another one.
     pub fn finish(self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
-        self.ending.store(true, Ordering::Release);
         self.targets.iter().all(|target| target.await_told(deadline))
     }
 }
@@ -94,11 +89,10 @@ pub fn start(parts: Parts) -> io::Result<Handle> {
         };
         thread::Builder::new().name(format!("notify-{number}")).spawn(move || teller.run())?;
     }
-    let handle = Handle { targets: targets.clone(), ending: Arc::default() };
+    let handle = Handle { targets: targets.clone() };
     let dispatcher = Dispatcher {
         outlets: targets.into_iter().map(|target| Outlet { target, overflows: false }).collect(),
         crossings: parts.crossings,
-        ending: Arc::clone(&handle.ending),
         beat: parts.heartbeat.map(|interval| Beat::new(interval, Instant::now())),
         events: 0,
         metrics: parts.metrics,
@@ -112,8 +106,6 @@ pub fn start(parts: Parts) -> io::Result<Handle> {
 struct Dispatcher {
     outlets: Vec<Outlet>,
     crossings: Receiver<Crossing>,
-    /// Whether no crossing is sent any more, beside those that wait already.
-    ending: Arc<AtomicBool>,
     beat: Option<Beat>,
     /// Events so far: their numbers are their order.
     events: u64,
@@ -130,12 +122,9 @@ struct Outlet {
 impl Dispatcher {
     fn run(mut self) {
         loop {
-            // Looked at first: what was sent before it was set is found then.
-            let ending = self.ending.load(Ordering::Acquire);
-            match self.next_crossing(ending) {
+            match self.next_crossing() {
                 Ok(Crossing::Hit) => self.announce(NotificationEvent::LimitHit),
                 Ok(Crossing::Miss) => self.announce(NotificationEvent::LimitMiss),
-                Err(RecvTimeoutError::Timeout) if ending => break,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -148,14 +137,12 @@ impl Dispatcher {
         }
     }
 
-    /// Waits for a crossing, until it is time to look at something else.
-    fn next_crossing(&self, ending: bool) -> Result<Crossing, RecvTimeoutError> {
-        if ending {
-            return self.crossings.recv_timeout(Duration::ZERO);
+    /// Waits for a crossing, or for the next heartbeat.
+    fn next_crossing(&self) -> Result<Crossing, RecvTimeoutError> {
+        match &self.beat {
+            Some(beat) => self.crossings.recv_timeout(beat.remaining(Instant::now())),
+            None => self.crossings.recv().map_err(RecvTimeoutError::from),
         }
-        let beat = self.beat.as_ref().map(|beat| beat.remaining(Instant::now()));
-        let patience = beat.map_or(NOTIFY_END_CHECK_INTERVAL, |b| b.min(NOTIFY_END_CHECK_INTERVAL));
-        self.crossings.recv_timeout(patience)
     }
 
     fn announce(&mut self, event: NotificationEvent) {

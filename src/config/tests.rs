@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limits::{
-    BUFFER_PACKETS_MAX, CONNECTIONS_MAX, PROBLEMS_MAX, REMOTES_PER_STREAM_MAX, SERVE_BYTES_MAX,
-    STREAMS_MAX,
+    BUFFER_PACKETS_MAX, CONNECTIONS_MAX, PROBLEMS_MAX, REMOTES_PER_STREAM_MAX, RESOURCES_MAX,
+    SERVE_BYTES_MAX,
 };
 
 /// A resource that is all right, for files whose problem is elsewhere.
@@ -719,9 +719,9 @@ fn lists_are_bounded() {
         let all: Vec<String> = (0..count).map(stream).collect();
         format!("{{\"resources\": [{}]}}", all.join(","))
     };
-    assert_eq!(config(&streams(STREAMS_MAX)).streams.len(), STREAMS_MAX);
+    assert_eq!(config(&streams(RESOURCES_MAX)).streams.len(), RESOURCES_MAX);
     let said = "line 1: resources: has 4097 entries, at most 4096 are allowed";
-    assert_eq!(errors(&streams(STREAMS_MAX + 1)), said);
+    assert_eq!(errors(&streams(RESOURCES_MAX + 1)), said);
 
     let remotes = |count: usize| {
         let all = vec!["\"tcp://h:1\""; count].join(",");

@@ -523,7 +523,6 @@ fn without_heartbeats_and_crossings_it_ends() {
     let dispatcher = Dispatcher {
         outlets: outlets.collect(),
         crossings,
-        ending: Arc::default(),
         beat: Some(Beat::new(FOR_EVER, Instant::now())),
         events: 0,
         metrics: record.metrics.clone(),
@@ -556,6 +555,7 @@ fn at_the_end_all_is_told_and_who_hangs_is_not_waited_for() {
             silent.path();
         }
         cross_ten_times(&queue);
+        drop(queue);
         let patience = if in_time { PATIENCE } else { Duration::from_millis(300) };
         let since = Instant::now();
         assert_eq!(handle.finish(patience), in_time, "{hangs:?}");

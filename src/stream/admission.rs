@@ -122,6 +122,11 @@ impl Admission {
         }
     }
 
+    /// Nobody is told of crossings any more; who waits for them learns that there are no others.
+    pub fn close(&self) {
+        self.lock().crossings = None;
+    }
+
     /// How many there are.
     pub fn viewers(&self) -> usize {
         self.lock().viewers

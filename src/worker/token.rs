@@ -1,6 +1,6 @@
 //! What an event is about, packed into the kernel's 64 bits.
 
-use crate::limits::STREAMS_MAX;
+use crate::limits::RESOURCES_MAX;
 use crate::stream::ViewerKey;
 
 /// What an event is about.
@@ -27,7 +27,7 @@ const INDEX_BITS: u32 = 24;
 const GENERATION_BITS: u32 = ViewerKey::GENERATION_BITS;
 
 const _: () = assert!(KIND_BITS + STREAM_BITS + INDEX_BITS + GENERATION_BITS == usize::BITS);
-const _: () = assert!(STREAMS_MAX < 1 << STREAM_BITS);
+const _: () = assert!(RESOURCES_MAX < 1 << STREAM_BITS);
 
 impl From<Token> for mio::Token {
     fn from(token: Token) -> mio::Token {
@@ -74,7 +74,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_token_survives_the_kernel(
-            stream in 0_usize..STREAMS_MAX,
+            stream in 0_usize..RESOURCES_MAX,
             index in 0_usize..1 << INDEX_BITS,
             generation in 0_u32..1 << GENERATION_BITS,
         ) {

@@ -14,7 +14,7 @@ use super::super::section::{Field, Items};
 use super::super::web::UrlError;
 use super::super::{Api, ApiConfig, StaticConfig, StaticRemote, StreamConfig, WebAddress};
 use super::users;
-use crate::limits::{REMOTES_PER_STREAM_MAX, SERVE_BYTES_MAX, STREAMS_MAX};
+use crate::limits::{REMOTES_PER_STREAM_MAX, RESOURCES_MAX, SERVE_BYTES_MAX};
 
 /// What is served, each in the file's order.
 #[derive(Default)]
@@ -36,8 +36,8 @@ pub(super) fn resources(
         Field::Refused => return Served::default(),
     };
     let count = resources.good.len();
-    if count > STREAMS_MAX {
-        problems.error(at.clone(), ProblemKind::TooMany { count, max: STREAMS_MAX });
+    if count > RESOURCES_MAX {
+        problems.error(at.clone(), ProblemKind::TooMany { count, max: RESOURCES_MAX });
     }
     if resources.complete && !resources.good.iter().any(may_be_stream) {
         problems.error(at, ProblemKind::NoStream);
