@@ -10,68 +10,13 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ClientConnection};
+use rustls::{ClientConfig, ClientConnection};
 use url::{Host, Url};
 
-use super::error::DialError;
+use super::error::{DialError, TlsError};
 use super::tcp::Timed;
 use super::{Body, Dialed, Framing, Keeper};
 use crate::limits::TLS_READ_BYTES;
-
-/// Why there is no TLS. The text goes on from a colon.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// Nobody who is trusted vouches for the server.
-    #[error("its certificate is by nobody who is trusted (`ca_file` names others)")]
-    UnknownIssuer,
-    /// Its certificate is somebody else's.
-    #[error("its certificate is not for {0}")]
-    WrongName(String),
-    /// Its certificate is too old.
-    #[error("its certificate has expired")]
-    Expired,
-    /// Its certificate is too young, or our clock is wrong.
-    #[error("its certificate is not valid yet")]
-    NotYetValid,
-    /// No certificate can be for such a name.
-    #[error("its name is none that a certificate can be for")]
-    Name,
-    /// It speaks something else.
-    #[error("it does not speak TLS")]
-    NotTls,
-    /// It hung up in the middle of the handshake, or the connection broke.
-    #[error("the handshake was broken off: {0}")]
-    BrokenOff(io::Error),
-    /// The connection ended, and might have been cut by anybody.
-    #[error("it hung up without saying so by TLS")]
-    Unannounced,
-    /// Everything else.
-    #[error("{0}")]
-    Other(rustls::Error),
-}
-
-impl From<rustls::Error> for TlsError {
-    fn from(error: rustls::Error) -> TlsError {
-        use rustls::Error::{InvalidCertificate, InvalidMessage};
-        match error {
-            // A bad signature: by somebody who has the name of one who is trusted.
-            InvalidCertificate(
-                CertificateError::UnknownIssuer | CertificateError::BadSignature,
-            ) => TlsError::UnknownIssuer,
-            InvalidCertificate(CertificateError::NotValidForNameContext { expected, .. }) => {
-                TlsError::WrongName(expected.to_str().into_owned())
-            }
-            InvalidCertificate(
-                CertificateError::Expired | CertificateError::ExpiredContext { .. },
-            ) => TlsError::Expired,
-            InvalidCertificate(
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
-            ) => TlsError::NotYetValid,
-            InvalidMessage(rustls::InvalidMessage::InvalidContentType) => TlsError::NotTls,
-            error => TlsError::Other(error),
-        }
-    }
-}
 
 /// A TLS connection whose every call ends by the attempt's deadline.
 #[derive(Debug)]
@@ -230,40 +175,5 @@ impl Decrypting {
             self.tls.write_tls(&mut &self.shared.socket)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustls::AlertDescription;
-
-    use super::*;
-
-    fn wrapped(error: rustls::Error) -> io::Error {
-        io::Error::new(io::ErrorKind::InvalidData, error)
-    }
-
-    /// A server that wants to know who we are says so when the handshake is over for us.
-    #[test]
-    fn what_tls_says_in_front_of_the_answer_is_of_tls() {
-        let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRequired);
-        let error = DialError::of_exchange(wrapped(alert));
-        assert_eq!(error.kind(), "tls");
-        let said = "cannot be reached by TLS: received fatal alert: CertificateRequired";
-        assert_eq!(error.to_string(), said);
-        let ended = DialError::of_exchange(io::ErrorKind::UnexpectedEof.into());
-        assert_eq!(ended.kind(), "head");
-    }
-
-    #[test]
-    fn refusals_say_why() {
-        use rustls::Error::InvalidCertificate;
-        for (error, why) in [
-            (CertificateError::NotValidYet, "its certificate is not valid yet"),
-            (CertificateError::Expired, "its certificate has expired"),
-            (CertificateError::Revoked, "invalid peer certificate: Revoked"),
-        ] {
-            assert_eq!(TlsError::from(InvalidCertificate(error)).to_string(), why);
-        }
     }
 }
