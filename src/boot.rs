@@ -217,7 +217,7 @@ impl Running {
                 "event" => "error", "error" => "notify");
         }
         self.dialer.wait_for_commands(left());
-        self.access.flush(LOG_FLUSH_TIMEOUT);
+        self.access.flush(left().max(LOG_FLUSH_TIMEOUT));
         info!(self.log, "stopped"; "event" => "stop");
         self.log_handle.flush(LOG_FLUSH_TIMEOUT);
         Ok(())

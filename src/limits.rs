@@ -135,8 +135,9 @@ pub const USER_AGENT_BYTES_MAX: usize = 256;
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections that are no viewer's: who has not asked yet, waits for an answer or is sent one.
 pub const GUESTS_MAX: usize = 8192;
-/// How many of them may wait for an answer, and how many may be sent one.
-pub const SLOW_GUESTS_MAX: usize = GUESTS_MAX / 4;
+/// How many of them may wait for an answer, and how many may be sent one: a quarter is left for who
+/// asks.
+pub const SLOW_GUESTS_MAX: usize = GUESTS_MAX / 8 * 3;
 /// Guests served in one turn; about 10 ms.
 pub const GUESTS_PER_TURN_MAX: usize = 512;
 /// Bodies of answers that are being sent, all together, each counted once.
@@ -294,7 +295,7 @@ pub const STATIC_TIMEOUT_MAX: Duration = Duration::from_secs(25);
 pub const STATIC_BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// Clients that wait for one static resource while it is fetched: an event's start makes thousands
 /// of sets ask for the same page at once.
-pub const STATIC_WAITING_MAX: usize = 4096;
+pub const STATIC_WAITING_MAX: usize = 2048;
 /// A `Content-Type` that is passed on (RFC 6838, 4.2 allows names of 2 × 127 characters).
 pub const CONTENT_TYPE_BYTES_MAX: usize = 512;
 /// Tags of an `If-None-Match` that are looked at.
@@ -303,7 +304,7 @@ pub const ETAGS_MAX: usize = 64;
 pub const FETCH_STACK_BYTES: usize = 1024 * 1024;
 
 const _: () = assert!(STATIC_TIMEOUT_MAX.as_millis() < ANSWER_TIMEOUT.as_millis());
-const _: () = assert!(STATIC_WAITING_MAX <= GUESTS_MAX && DIAL_STACK_BYTES < FETCH_STACK_BYTES);
+const _: () = assert!(STATIC_WAITING_MAX < SLOW_GUESTS_MAX && DIAL_STACK_BYTES < FETCH_STACK_BYTES);
 
 // ---- Notifications ----------------------------------------------------------------------------
 

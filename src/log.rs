@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::IntCounter;
 use slog::{Drain, FnValue, Logger, PushFnValue, Record, o};
@@ -60,8 +60,9 @@ impl LogHandle {
     /// Waits until all lines so far are written, at most for `patience`.
     pub fn flush(&self, patience: Duration) {
         let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Message::Flush(done)).is_ok() {
-            let _late = wait.recv_timeout(patience);
+        let deadline = Instant::now() + patience;
+        if send_before(&self.queue, Message::Flush(done), deadline) {
+            let _late = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     }
 }
@@ -86,6 +87,18 @@ pub fn start(target: Target, dropped: IntCounter) -> io::Result<(Logger, LogHand
         "time" => PushFnValue(|_: &Record<'_>, to| to.emit(now())),
     ));
     Ok((Logger::root(Mutex::new(json.build()).ignore_res(), o!()), handle))
+}
+
+/// Sends as soon as there is room in the queue, before the deadline. Answers whether it did.
+fn send_before<T>(queue: &SyncSender<T>, mut message: T, deadline: Instant) -> bool {
+    loop {
+        match queue.try_send(message) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back)) if Instant::now() < deadline => message = back,
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => return false,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// A logger that discards everything.

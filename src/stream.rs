@@ -217,12 +217,14 @@ impl Stream {
         turn
     }
 
-    /// We are told to stop: viewers get the rest of their packet and are let go.
-    pub fn stop(&mut self, now: Instant) {
+    /// We are told to stop: viewers get the rest of their packet and are let go. Answers whether
+    /// somebody could take more at once.
+    pub fn stop(&mut self, now: Instant) -> bool {
         self.failover.stop();
         self.end_viewers(Departure::Stopped, now + DRAIN_TIMEOUT);
-        self.serve_members(now);
+        let again = self.serve_members(now);
         self.publish(now);
+        again
     }
 
     /// Cuts the viewers who have not taken the rest in time.

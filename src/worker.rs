@@ -267,7 +267,9 @@ impl Worker {
                 let sender = self.sender.clone();
                 let deliver = move |result| sender.dialed(stream, result);
                 let Attempt { remote, reception, log } = attempt;
-                self.dialer.start(remote, reception, log, deliver);
+                if let Err(error) = self.dialer.start(remote, reception, log, deliver) {
+                    self.streams[stream].failover().dialed(Err(error), now);
+                }
             }
             self.reschedule(stream, now);
         }
@@ -288,11 +290,13 @@ impl Worker {
         self.stopping = Some(now + DRAIN_TIMEOUT);
         self.listeners.close();
         self.guests.dismiss();
-        for stream in &mut self.streams {
-            stream.stop(now);
-        }
         self.marked.clear();
         self.is_marked.fill(false);
+        for stream in 0..self.streams.len() {
+            if self.streams[stream].stop(now) {
+                self.mark(stream);
+            }
+        }
     }
 }
 

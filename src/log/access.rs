@@ -101,10 +101,10 @@ impl AccessLog {
     /// Waits until all entries so far are written, at most for `patience`.
     pub fn flush(&self, patience: Duration) {
         let (done, wait) = sync_channel(1);
-        if let Some(queue) = &self.queue
-            && queue.try_send(Message::Flush(done)).is_ok()
-        {
-            let _late = wait.recv_timeout(patience);
+        let deadline = Instant::now() + patience;
+        let Some(queue) = &self.queue else { return };
+        if super::send_before(queue, Message::Flush(done), deadline) {
+            let _late = wait.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         }
     }
 }
@@ -125,6 +125,9 @@ fn run(messages: &Receiver<Message>, output: &Output) {
                 Err(_unencodable) => output.dropped.inc(),
             },
             Ok(Message::Flush(done)) => {
+                if let Some(many) = refused.suppressed(Instant::now() + Duration::from_secs(1)) {
+                    output.write(&summary(many));
+                }
                 let _gave_up_waiting = done.send(());
             }
             Ok(Message::Entry(_)) | Err(RecvTimeoutError::Timeout) => {}

@@ -14,6 +14,7 @@ pub(super) struct Families {
     accepted: IntCounterVec,
     accept_errors: IntCounterVec,
     proxy_errors: IntCounterVec,
+    turned_out: IntCounterVec,
     guests: IntGaugeVec,
 }
 
@@ -44,6 +45,12 @@ impl Families {
                 "Connections without the PROXY protocol header that was to come, or of strangers.",
                 of,
             ),
+            turned_out: counters(
+                r,
+                "restreamer_guests_turned_out_total",
+                "Connections closed before they had their answer, for want of room.",
+                of,
+            ),
             guests: gauges(
                 r,
                 "restreamer_guests",
@@ -62,6 +69,7 @@ impl Families {
             accepted: self.accepted.with_label_values(labels),
             accept_errors: self.accept_errors.with_label_values(labels),
             proxy_errors: self.proxy_errors.with_label_values(labels),
+            turned_out: self.turned_out.with_label_values(labels),
             guests: self.guests.with_label_values(labels),
         }
     }
@@ -75,6 +83,7 @@ pub struct WorkerMetrics {
     accepted: IntCounter,
     accept_errors: IntCounter,
     proxy_errors: IntCounter,
+    turned_out: IntCounter,
     guests: IntGauge,
 }
 
@@ -93,6 +102,11 @@ impl WorkerMetrics {
     /// Counts connections accepted.
     pub fn accepted(&self, connections: u64) {
         self.accepted.inc_by(connections);
+    }
+
+    /// Counts connections that had to go for want of room.
+    pub fn turned_out(&self, connections: u64) {
+        self.turned_out.inc_by(connections);
     }
 
     /// Counts a connection that should have had a PROXY protocol header.

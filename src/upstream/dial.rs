@@ -43,31 +43,19 @@ impl Dialer {
         Dialer { timeout, buffer_bytes, egress, minded: Arc::default() }
     }
 
-    /// Starts an attempt. `deliver` gets its result, on the attempt's thread; if there can be none,
-    /// at once.
+    /// Starts an attempt. `deliver` gets its result, on the attempt's thread; without a thread
+    /// there is none.
     pub fn start(
         &self,
         remote: Remote,
         reception: Reception,
         log: Logger,
         deliver: impl FnOnce(Result<Dialed, DialError>) + Send + 'static,
-    ) {
+    ) -> Result<(), DialError> {
         let dialer = self.clone();
         let thread = std::thread::Builder::new().name("dial".into()).stack_size(DIAL_STACK_BYTES);
-        // The closure is lost when no thread can be had, so what must survive is shared with it.
-        let deliver = Arc::new(Mutex::new(Some(deliver)));
-        let take = |from: &Mutex<Option<_>>| from.lock().ok().and_then(|mut slot| slot.take());
-        let in_thread = Arc::clone(&deliver);
-        let started = thread.spawn(move || {
-            if let Some(deliver) = take(&in_thread) {
-                dialer.run(&remote, &reception, &log, deliver);
-            }
-        });
-        if let Err(error) = started
-            && let Some(deliver) = take(&deliver)
-        {
-            deliver(Err(DialError::Thread(error)));
-        }
+        let run = move || dialer.run(&remote, &reception, &log, deliver);
+        thread.spawn(run).map(drop).map_err(DialError::Thread)
     }
 
     /// Waits until every command has been reaped, at most for `patience`.

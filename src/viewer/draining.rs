@@ -88,6 +88,9 @@ impl Draining {
                 return Drained::Over;
             }
             self.finished = true;
+            // It is sent, and whoever lingers needs it no more.
+            self.answer = Outgoing::default();
+            self.sent = 0;
         }
         self.listen()
     }

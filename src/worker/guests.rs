@@ -39,6 +39,8 @@ pub struct Guests {
     /// Bytes that may still be sent to guests in this turn.
     budget: usize,
     bodies: Bodies,
+    /// Guests that had to go for want of room, since somebody asked.
+    turned_out: u64,
     /// Deadlines and places of those in each stage.
     queues: [BTreeSet<(Instant, usize)>; Stage::ALL.len()],
 }
@@ -168,6 +170,11 @@ impl Guests {
         }
     }
 
+    /// How many had to go for want of room, since the last time.
+    pub fn take_turned_out(&mut self) -> u64 {
+        std::mem::take(&mut self.turned_out)
+    }
+
     /// Whether somebody is marked.
     pub fn have_work(&self) -> bool {
         !self.marked.is_empty()
@@ -193,8 +200,9 @@ impl Guests {
             && self.budget > 0
             && let Some(key) = marked.next()
         {
-            served += 1;
+            // Who was turned out has left a mark, and costs nothing.
             let Some(guest) = self.take(key) else { continue };
+            served += 1;
             let next = match guest {
                 Guest::Sending(draining) | Guest::Lingering(draining) => self.send(key, draining),
                 // What it sends meanwhile stays in its socket.
@@ -224,10 +232,13 @@ impl Guests {
     /// Refuses those who have not asked in time or whose answer is not there in time, and lets go
     /// of those who do not take it.
     pub fn on_deadline(&mut self, now: Instant, metrics: &Metrics) {
+        let mut served = 0;
         for stage in Stage::ALL {
-            while let Some(&(deadline, index)) = self.queues[stage as usize].first()
+            while served < GUESTS_PER_TURN_MAX
+                && let Some(&(deadline, index)) = self.queues[stage as usize].first()
                 && deadline <= now
             {
+                served += 1;
                 let key = ViewerKey { index, generation: self.places[index].generation };
                 let next = match self.take(key) {
                     Some(Guest::Asking(asking)) if asking.is_told_of_timeout() => {
@@ -293,6 +304,7 @@ impl Guests {
         {
             let &(_, eldest) = self.queues[queue].first().expect("more than there may be");
             self.remove(eldest);
+            self.turned_out += 1;
         }
     }
 
@@ -323,6 +335,7 @@ impl Guests {
 
     fn turn_out_eldest(&mut self) -> bool {
         let eldest = self.queues.iter().find_map(BTreeSet::first).map(|&(_, index)| index);
+        self.turned_out += u64::from(eldest.is_some());
         eldest.map(|index| self.remove(index)).is_some()
     }
 }

@@ -75,6 +75,11 @@ impl Worker {
         self.period.turned(now, took, intake, undone);
         self.counts.turned(took);
         self.counts.guests(self.guests.len());
+        self.counts.turned_out(self.guests.take_turned_out());
+        if self.stopping.is_some() {
+            // Who has its answer is not asked what else it wants.
+            self.guests.dismiss();
+        }
     }
 
     fn accept(&mut self, now: Instant) {

@@ -276,3 +276,15 @@ fn who_waits_or_is_sent_something_has_a_part_of_the_house_only() {
     assert_eq!(house.guests.len(), SLOW_GUESTS_MAX + 1, "the eldest of them went");
     assert!(house.guests.take(first).is_some(), "who asks stays");
 }
+
+#[test]
+fn who_was_turned_out_takes_nobodys_turn() {
+    let mut house = House::new();
+    for _ in 0..GUESTS_PER_TURN_MAX + 10 {
+        let (key, _far) = house.enter();
+        house.guests.remove(key.index);
+    }
+    let (_, mut far) = house.enter();
+    far.write_all(b"GET /a HTTP/1.0\r\n\r\n").unwrap();
+    assert_eq!(house.turn(), ["/a"]);
+}
