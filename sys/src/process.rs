@@ -56,6 +56,11 @@ impl Running {
         }
     }
 
+    /// The command's process number, which is nobody else's before it is reaped.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Readable once the command has exited.
     pub fn exit(&self) -> BorrowedFd<'_> {
         self.exit.as_fd()

@@ -1,0 +1,79 @@
+//! What is measured: a process on a core of its own.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Read};
+use std::process::{ChildStdout, Command};
+use std::time::Duration;
+
+use restreamer_sys::process::Running;
+use restreamer_sys::wait;
+
+/// The core of whatever is measured; `tests/bench/run` keeps the rest off it.
+const CORE: &str = "0";
+/// `USER_HZ`, which is 100 on every architecture that matters here (proc(5)).
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A running process, killed with us.
+pub(crate) struct Child {
+    running: Running,
+    output: ChildStdout,
+}
+
+impl Child {
+    /// Starts a program on the core that is measured. Its standard error is ours.
+    pub(crate) fn start<I: AsRef<OsStr>>(program: &OsStr, arguments: &[I]) -> io::Result<Child> {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", CORE]).arg(program).args(arguments);
+        let (running, output, mut errors) = Running::start(command)?;
+        std::thread::spawn(move || io::copy(&mut errors, &mut io::stderr()));
+        Ok(Child { running, output })
+    }
+
+    /// User and system time so far, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> io::Result<f64> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.running.id()))?;
+        // The name in parentheses may hold anything; state is the third field, utime the 14th.
+        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let ticks = fields.split_whitespace().skip(11).take(2).map(number).sum::<f64>();
+        Ok(ticks / TICKS_PER_SECOND)
+    }
+
+    /// Resident memory, in MB.
+    pub(crate) fn resident_mb(&self) -> io::Result<f64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.running.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().next()).map_or(0.0, number);
+        Ok(kib * 1024.0 / 1e6)
+    }
+
+    /// Waits for its end, asking for it unless it is to come by itself; answers what it has said.
+    pub(crate) fn finish(mut self, ask: bool) -> io::Result<String> {
+        if ask {
+            self.running.ask_to_end();
+        }
+        let [ended] = wait::readable([self.running.exit()], Some(Duration::from_secs(5)))?;
+        self.running.reap()?;
+        if !ended {
+            return Err(io::Error::other("did not end within 5 s, and was killed"));
+        }
+        let mut said = String::new();
+        self.output.read_to_string(&mut said)?;
+        Ok(said)
+    }
+}
+
+/// Seconds that the measured core has not been idle.
+pub(crate) fn core_busy_seconds() -> io::Result<f64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let prefix = format!("cpu{CORE} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default();
+    let ticks: Vec<f64> = line.split_whitespace().map(number).collect();
+    // user nice system idle iowait irq softirq steal …
+    let busy = [0, 1, 2, 5, 6].iter().filter_map(|&field| ticks.get(field)).sum::<f64>();
+    Ok(busy / TICKS_PER_SECOND)
+}
+
+fn number(text: &str) -> f64 {
+    text.parse().unwrap_or(0.0)
+}

@@ -1,0 +1,127 @@
+//! Numbered, stamped packets, and who checks them.
+
+use std::time::Instant;
+
+use crate::delays::Delays;
+
+pub(crate) const PACKET_BYTES: usize = 188;
+const SYNC: u8 = 0x47;
+const PID: u16 = 0x100;
+/// Of so many packets of a viewer, one's delay is looked at.
+const SAMPLE: u32 = 50;
+
+/// The clock that source and viewers share.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Nanoseconds since it was started.
+    pub(crate) fn nanos(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Appends the packet with this number, made at `stamp`.
+pub(crate) fn append(packets: &mut Vec<u8>, number: u32, stamp: u64) {
+    let counter = number.to_le_bytes()[0] % 16;
+    packets.push(SYNC);
+    packets.extend(PID.to_be_bytes());
+    packets.push(0x10 | counter);
+    packets.extend(number.to_be_bytes());
+    packets.extend(stamp.to_be_bytes());
+    packets.resize(packets.len() + PACKET_BYTES - 16, 0xff);
+}
+
+/// What a viewer has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) packets: u64,
+    pub(crate) lost: u64,
+    pub(crate) torn: u64,
+    pub(crate) repeated: u64,
+}
+
+/// Checks the packets of one viewer, in whatever pieces they come.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    part: Vec<u8>,
+    next: Option<u32>,
+    pub(crate) seen: Seen,
+}
+
+impl Checker {
+    /// Takes what came until `now`.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], now: u64, mut delays: Option<&mut Delays>) {
+        if !self.part.is_empty() {
+            let n = bytes.len().min(PACKET_BYTES - self.part.len());
+            self.part.extend_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+            if self.part.len() < PACKET_BYTES {
+                return;
+            }
+            let whole = std::mem::take(&mut self.part);
+            self.check(&whole, now, delays.as_deref_mut());
+        }
+        let mut packets = bytes.chunks_exact(PACKET_BYTES);
+        for packet in &mut packets {
+            self.check(packet, now, delays.as_deref_mut());
+        }
+        self.part.extend_from_slice(packets.remainder());
+    }
+
+    fn check(&mut self, packet: &[u8], now: u64, delays: Option<&mut Delays>) {
+        let Some(([SYNC, _, _, _, a, b, c, d], rest)) = packet.split_first_chunk() else {
+            self.seen.torn += 1;
+            return;
+        };
+        let number = u32::from_be_bytes([*a, *b, *c, *d]);
+        let ahead = number.wrapping_sub(self.next.unwrap_or(number));
+        if ahead > u32::MAX / 2 {
+            self.seen.repeated += 1;
+            return;
+        }
+        self.seen.lost += u64::from(ahead);
+        self.seen.packets += 1;
+        self.next = Some(number.wrapping_add(1));
+        if let Some(delays) = delays
+            && number.is_multiple_of(SAMPLE)
+            && let Some(stamp) = rest.first_chunk()
+        {
+            delays.add(now.saturating_sub(u64::from_be_bytes(*stamp)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn every_fault_is_seen() {
+        let mut bytes = Vec::new();
+        for number in [7, 8, 11, 11, 12] {
+            append(&mut bytes, number, 1_000_000);
+        }
+        bytes.extend([0; PACKET_BYTES]);
+        for pieces in [1, 100, 188, 5000] {
+            let mut checker = Checker::default();
+            bytes.chunks(pieces).for_each(|piece| checker.feed(piece, 0, None));
+            let seen = Seen { packets: 4, lost: 2, torn: 1, repeated: 1 };
+            assert_eq!(checker.seen, seen, "in pieces of {pieces}");
+        }
+    }
+
+    #[test]
+    fn every_fiftieth_delay_counts() {
+        let (mut bytes, mut delays) = (Vec::new(), Delays::default());
+        (0..100).for_each(|number| append(&mut bytes, number, 1_000_000));
+        Checker::default().feed(&bytes, 8_000_000, Some(&mut delays));
+        assert_eq!((delays.count(), delays.percentile(50)), (2, Duration::from_micros(7100)));
+    }
+}
