@@ -13,12 +13,18 @@ use restreamer_sys::moved::Moved;
 use restreamer_sys::pipe::Pipe;
 use restreamer_sys::socket::{limit_unsent, listen};
 use restreamer_sys::splice::{Drain, splice, tee};
+use restreamer_sys::wait;
 use serde::{Deserialize, Serialize};
 
 const PIPE_BYTES: usize = 256 * 1024;
 const READ_BYTES: usize = 1024 * 1024;
 /// As the server's (`UNSENT_BYTES_MAX`).
 const UNSENT_BYTES: u32 = 256 * 1024;
+
+/// The end of a period, at most.
+const SLACK: Duration = Duration::from_micros(500);
+/// Viewers are accepted even if the source is silent.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What the bare loop is told.
 #[derive(Debug, clap::Args)]
@@ -47,8 +53,12 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     let mut source = TcpStream::connect(arguments.source)?;
     source.set_nonblocking(true)?;
     let mut buffer = vec![0; READ_BYTES];
-    let mut due = Instant::now();
+    // Sending begins with what has just come, as the server's turn does, and not at some moment
+    // between two steps of the source: the last bit of the period is spent waiting for it.
+    let pause = period - SLACK.min(period / 10);
     loop {
+        wait::readable([source.as_fd()], Some(PATIENCE))?;
+        let began = Instant::now();
         bare.accept();
         match source.read(&mut buffer) {
             Ok(0) => break,
@@ -56,9 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_reset) => break,
         }
-        let now = Instant::now();
-        due = (due + period).max(now);
-        std::thread::sleep(due - now);
+        std::thread::sleep(pause.saturating_sub(began.elapsed()));
     }
     println!("{}", serde_json::to_string(&bare.done)?);
     Ok(())
