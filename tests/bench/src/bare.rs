@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     let mut buffer = vec![0; READ_BYTES];
     // Sending begins with what has just come, as the server's turn does, and not at some moment
     // between two steps of the source: the last bit of the period is spent waiting for it.
-    let pause = period - SLACK.min(period / 10);
+    let pause = period.saturating_sub(SLACK.min(period / 10));
     loop {
         wait::readable([source.as_fd()], Some(PATIENCE))?;
         let began = Instant::now();

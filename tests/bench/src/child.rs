@@ -47,6 +47,12 @@ impl Child {
         Ok(kib * 1024.0 / 1e6)
     }
 
+    /// Whether it has come to its end.
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
+        let [ended] = wait::readable([self.running.exit()], Some(Duration::ZERO))?;
+        Ok(ended)
+    }
+
     /// Waits for its end, asking for it unless it is to come by itself; answers what it has said.
     pub(crate) fn finish(mut self, ask: bool) -> io::Result<String> {
         if ask {

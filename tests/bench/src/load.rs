@@ -92,7 +92,7 @@ fn server(program: &Path, scenario: Scenario, window: Duration) -> io::Result<Fi
     let path = dir.path().join("config.json");
     fs::write(&path, config.to_string())?;
     let child = Child::start(program.as_os_str(), &[&path])?;
-    wait_until_served(viewers)?;
+    wait_until_served(&child, viewers)?;
     let turns = || metric(side, "restreamer_turns_total");
     let (mut figures, counts) = watch(&child, viewers, scenario, window, clock, &source, turns)?;
     child.finish(true)?;
@@ -114,7 +114,7 @@ fn bare(scenario: Scenario, window: Duration, turn_ms: f64) -> io::Result<Figure
         format!("--period-micros={}", period.as_micros()),
     ];
     let child = Child::start(std::env::current_exe()?.as_os_str(), &arguments)?;
-    wait_until_served(address)?;
+    wait_until_served(&child, address)?;
     let (mut figures, counts) =
         watch(&child, address, scenario, window, clock, &source, || Ok(0.0))?;
     source.stop()?;
@@ -190,12 +190,15 @@ fn free_address() -> io::Result<SocketAddr> {
 }
 
 /// Asks until the stream is there.
-fn wait_until_served(address: SocketAddr) -> io::Result<()> {
+fn wait_until_served(child: &Child, address: SocketAddr) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = get(address, "/bench.ts", 13);
         match answer {
             Ok(head) if head.starts_with(b"HTTP/1.1 200 ") => return Ok(()),
+            Ok(_) | Err(_) if child.has_ended()? => {
+                return Err(io::Error::other("what is to be measured has ended at once"));
+            }
             Ok(_) | Err(_) if Instant::now() < deadline => {
                 std::thread::sleep(Duration::from_millis(20));
             }

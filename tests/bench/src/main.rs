@@ -31,6 +31,7 @@ mod scenario;
 mod source;
 
 use std::io;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -50,10 +51,20 @@ enum Command {
     Bare(bare::Arguments),
 }
 
-fn main() -> io::Result<()> {
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("restreamer-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> io::Result<()> {
     restreamer_sys::limit::raise_open_files()?;
-    match Arguments::parse().command {
-        Command::Load(arguments) => load::run(&arguments),
-        Command::Bare(arguments) => bare::run(&arguments),
+    match command {
+        Command::Load(arguments) => load::run(arguments),
+        Command::Bare(arguments) => bare::run(arguments),
     }
 }

@@ -6,6 +6,9 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+/// What others may take of the measured core before it is said.
+const OTHERS_MAX: f64 = 0.03;
+
 /// What one process did in the window.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Figures {
@@ -95,6 +98,14 @@ impl Report {
             for (who, f) in [("the server", &outcome.server), ("the bare loop", &outcome.bare)] {
                 if f.lost_packets + f.torn_packets + f.repeated_packets + f.ended_viewers > 0 {
                     println!("{}: LOSS: viewers of {who} did not get all", outcome.scenario);
+                }
+                let others = f.core_busy - f.cpu_seconds / outcome.seconds;
+                if others > OTHERS_MAX {
+                    let percent = others * 100.0;
+                    println!(
+                        "{}: {who} lost {percent:.0} % of its core to others",
+                        outcome.scenario
+                    );
                 }
             }
         }
