@@ -31,8 +31,11 @@ pub(crate) struct Arguments {
     #[arg(long)]
     scenario: Vec<String>,
     /// Length of the window
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=20))]
     seconds: u64,
+    /// Times that server and bare loop are measured, in turn; the median is told
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    rounds: u64,
     /// Where the figures are written
     #[arg(long)]
     json: Option<PathBuf>,
@@ -47,18 +50,12 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     let window = Duration::from_secs(arguments.seconds);
     let mut report = Report { outcomes: Vec::new() };
     for scenario in scenarios {
-        eprintln!("{}: {} viewers, {window:?} twice", scenario.name, scenario.viewers);
-        let server = server(&arguments.server, scenario, window)?;
-        let bare = bare(scenario, window, server.turn_ms)?;
-        report.outcomes.push(Outcome {
-            scenario: scenario.name.to_owned(),
-            viewers: scenario.viewers,
-            bits_per_second: scenario.bits_per_second,
-            seconds: window.as_secs_f64(),
-            cpu_ratio: server.cpu_seconds_per_gb / bare.cpu_seconds_per_gb,
-            server,
-            bare,
-        });
+        let mut rounds = Vec::new();
+        for number in 1..=arguments.rounds {
+            eprintln!("{}, round {number}: {window:?} each", scenario.name);
+            rounds.push(round(&arguments.server, scenario, window)?);
+        }
+        report.outcomes.extend(Outcome::of_rounds(rounds));
         // What has been measured is kept, whatever becomes of the next.
         if let Some(path) = &arguments.json {
             report.save(path)?;
@@ -69,6 +66,21 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
         report.print_ratios(&saved);
     }
     Ok(())
+}
+
+fn round(program: &Path, scenario: Scenario, window: Duration) -> io::Result<Outcome> {
+    let server = server(program, scenario, window)?;
+    let bare = bare(scenario, window, server.turn_ms)?;
+    Ok(Outcome {
+        scenario: scenario.name.to_owned(),
+        viewers: scenario.viewers,
+        bits_per_second: scenario.bits_per_second,
+        seconds: window.as_secs_f64(),
+        cpu_ratio: server.cpu_seconds_per_gb / bare.cpu_seconds_per_gb,
+        cpu_ratios: Vec::new(),
+        server,
+        bare,
+    })
 }
 
 fn server(program: &Path, scenario: Scenario, window: Duration) -> io::Result<Figures> {

@@ -5,7 +5,9 @@
 //! the same stream to the same number of sockets, with nothing else to do, in chunks of the mean
 //! size that the server has just used. The server and the bare loop run on one core (0), source
 //! and viewers on another (`tests/bench/run` sees to it), so that either can be compared with the
-//! other, and with a saved run on the same machine.
+//! other, and with a saved run on the same machine. What else runs there disturbs either: they are
+//! measured in turn, in several rounds, and the round with the median ratio is told, with the
+//! faults of all.
 //!
 //! **What.** All figures are of one window, which begins once every viewer has its response head
 //! and has been served for two seconds.

@@ -31,7 +31,17 @@ pub(crate) struct Figures {
     pub(crate) turn_ms: f64,
 }
 
-/// One scenario.
+impl Figures {
+    fn count_faults(&mut self, rounds: &[&Figures]) {
+        let sum = |of: fn(&Figures) -> u64| rounds.iter().copied().map(of).sum::<u64>();
+        self.lost_packets = sum(|f| f.lost_packets);
+        self.torn_packets = sum(|f| f.torn_packets);
+        self.repeated_packets = sum(|f| f.repeated_packets);
+        self.ended_viewers = sum(|f| f.ended_viewers);
+    }
+}
+
+/// One scenario: one round of it, or the median of several.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) scenario: String,
@@ -42,6 +52,20 @@ pub(crate) struct Outcome {
     pub(crate) bare: Figures,
     /// CPU seconds per GB, the server's by the bare loop's.
     pub(crate) cpu_ratio: f64,
+    /// The same of every round, in order of size.
+    pub(crate) cpu_ratios: Vec<f64>,
+}
+
+impl Outcome {
+    /// The round whose ratio is the median, with what went wrong in all of them.
+    pub(crate) fn of_rounds(mut rounds: Vec<Outcome>) -> Option<Outcome> {
+        rounds.sort_by(|a, b| a.cpu_ratio.total_cmp(&b.cpu_ratio));
+        let mut median = rounds.get(rounds.len() / 2)?.clone();
+        median.cpu_ratios = rounds.iter().map(|round| round.cpu_ratio).collect();
+        median.server.count_faults(&rounds.iter().map(|round| &round.server).collect::<Vec<_>>());
+        median.bare.count_faults(&rounds.iter().map(|round| &round.bare).collect::<Vec<_>>());
+        Some(median)
+    }
 }
 
 /// A run.
@@ -93,8 +117,11 @@ impl Report {
             }
         }
         for outcome in &self.outcomes {
-            let ratio = outcome.cpu_ratio;
-            println!("{}: CPU per GB is {ratio:.2} × the bare loop's", outcome.scenario);
+            let (ratio, name) = (outcome.cpu_ratio, &outcome.scenario);
+            println!(
+                "{name}: CPU per GB is {ratio:.2} × the bare loop's {:.2?}",
+                outcome.cpu_ratios
+            );
             for (who, f) in [("the server", &outcome.server), ("the bare loop", &outcome.bare)] {
                 if f.lost_packets + f.torn_packets + f.repeated_packets + f.ended_viewers > 0 {
                     println!("{}: LOSS: viewers of {who} did not get all", outcome.scenario);
@@ -136,5 +163,46 @@ impl Report {
                 then.server.lost_packets,
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_round_tells_of_all_faults() {
+        let figures = |lost_packets| Figures {
+            gigabytes: 1.0,
+            cpu_seconds: 1.0,
+            cpu_seconds_per_gb: 1.0,
+            core_busy: 1.0,
+            delay_p50_ms: 1.0,
+            delay_p99_ms: 1.0,
+            delay_max_ms: 1.0,
+            lost_packets,
+            torn_packets: 0,
+            repeated_packets: 0,
+            ended_viewers: 0,
+            resident_mb: 1.0,
+            chunk_bytes: 1.0,
+            turn_ms: 1.0,
+        };
+        let round = |cpu_ratio, lost| Outcome {
+            scenario: "some".to_owned(),
+            viewers: 1,
+            bits_per_second: 1,
+            seconds: 1.0,
+            server: figures(lost),
+            bare: figures(0),
+            cpu_ratio,
+            cpu_ratios: Vec::new(),
+        };
+        let rounds = vec![round(1.5, 2), round(1.25, 0), round(1.0, 3)];
+        let median = Outcome::of_rounds(rounds).unwrap();
+        assert!(median.cpu_ratios == [1.0, 1.25, 1.5], "{:?}", median.cpu_ratios);
+        assert!((median.cpu_ratio - 1.25).abs() < 0.01);
+        assert_eq!((median.server.lost_packets, median.bare.lost_packets), (5, 0));
+        assert!(Outcome::of_rounds(Vec::new()).is_none());
     }
 }
