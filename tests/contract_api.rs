@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use support::crowd::{Crowd, Pace, Watcher};
 use support::http::{self, Session};
-use support::node::{Node, api, stream};
+use support::node::{Node, api, contract_metrics, stream};
 use support::packets::{PACKET_BYTES, Verifier, packets};
 use support::source::{Source, Speech};
 use support::{PATIENCE, eventually, nobody};
@@ -467,23 +467,7 @@ fn prometheus_tells_all_names_with_their_labels_and_no_password() {
     let of_stream = "{stream=\"/a.ts\"}".to_owned();
     let masked = format!("http://alice:***@{}/live.ts", source.address);
     let of_upstream = format!("{{stream=\"/a.ts\",url=\"{masked}\"}}");
-    for (name, kind, labels) in [
-        ("streaming_packets_sent", "counter", of_stream.as_str()),
-        ("streaming_bytes_sent", "counter", &of_stream),
-        ("streaming_packets_dropped", "counter", &of_stream),
-        ("streaming_bytes_dropped", "counter", &of_stream),
-        ("streaming_duration", "counter", &of_stream),
-        ("streaming_connections", "gauge", &of_stream),
-        ("streaming_source_connected", "gauge", &of_upstream),
-        ("streaming_packets_received", "counter", &of_upstream),
-        ("streaming_bytes_received", "counter", &of_upstream),
-        ("process_cpu_seconds_total", "counter", ""),
-        ("process_open_fds", "gauge", ""),
-        ("process_max_fds", "gauge", ""),
-        ("process_resident_memory_bytes", "gauge", ""),
-        ("process_virtual_memory_bytes", "gauge", ""),
-        ("process_start_time_seconds", "gauge", ""),
-    ] {
+    for (name, kind, labels) in contract_metrics(&of_stream, &of_upstream) {
         let (line, sample) = (format!("# TYPE {name} {kind}"), format!("{name}{labels} "));
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         let samples = text.lines().filter(|l| l.starts_with(&sample)).count();

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use support::http::{self, Answer};
-use support::node::{Node, stream};
+use support::node::{Node, contract_metrics, stream};
 use support::packets::{PACKET_BYTES, Verifier, packets};
 use support::source::{Source, Speech};
 use support::{PATIENCE, eventually, nobody};
@@ -428,23 +428,8 @@ fn the_names_types_and_labels_of_all_metrics_are_kept() {
         "{stream=\"/a.ts\"}".to_owned(),
         format!("{{stream=\"/a.ts\",url=\"{}\"}}", source.url(Speech::Raw)),
     );
-    for (name, kind, labels) in [
-        ("streaming_packets_sent", "counter", of_stream.as_str()),
-        ("streaming_bytes_sent", "counter", &of_stream),
-        ("streaming_packets_dropped", "counter", &of_stream),
-        ("streaming_bytes_dropped", "counter", &of_stream),
-        ("streaming_duration", "counter", &of_stream),
-        ("streaming_connections", "gauge", &of_stream),
-        ("streaming_source_connected", "gauge", &of_upstream),
-        ("streaming_packets_received", "counter", &of_upstream),
-        ("streaming_bytes_received", "counter", &of_upstream),
-        ("process_cpu_seconds_total", "counter", ""),
-        ("process_open_fds", "gauge", ""),
-        ("process_max_fds", "gauge", ""),
-        ("process_resident_memory_bytes", "gauge", ""),
-        ("process_virtual_memory_bytes", "gauge", ""),
-        ("process_start_time_seconds", "gauge", ""),
-        ("restreamer_skips_total", "counter", &of_stream),
+    let ours = [
+        ("restreamer_skips_total", "counter", of_stream.as_str()),
         ("restreamer_lag_bytes", "gauge", &of_stream),
         ("restreamer_ring_bytes", "gauge", &of_stream),
         ("restreamer_sync_losses_total", "counter", &of_upstream),
@@ -454,7 +439,9 @@ fn the_names_types_and_labels_of_all_metrics_are_kept() {
         ("restreamer_sent_bytes_total", "counter", "{path=\"catching_up\",stream=\"/a.ts\"}"),
         ("restreamer_turns_total", "counter", "{worker=\"0\"}"),
         ("restreamer_log_dropped_total", "counter", ""),
-    ] {
+    ];
+    let all = contract_metrics(&of_stream, &of_upstream).into_iter().chain(ours);
+    for (name, kind, labels) in all {
         let (line, sample) = (format!("# TYPE {name} {kind}"), format!("{name}{labels} "));
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         assert!(text.lines().any(|l| l.starts_with(&sample)), "{sample} in\n{text}");

@@ -239,6 +239,30 @@ impl Drop for Node {
     }
 }
 
+/// The metrics that the contract names: name, type, and the labels of whichever kind it has.
+pub fn contract_metrics<'a>(
+    of_stream: &'a str,
+    of_upstream: &'a str,
+) -> [(&'static str, &'static str, &'a str); 15] {
+    [
+        ("streaming_packets_sent", "counter", of_stream),
+        ("streaming_bytes_sent", "counter", of_stream),
+        ("streaming_packets_dropped", "counter", of_stream),
+        ("streaming_bytes_dropped", "counter", of_stream),
+        ("streaming_duration", "counter", of_stream),
+        ("streaming_connections", "gauge", of_stream),
+        ("streaming_source_connected", "gauge", of_upstream),
+        ("streaming_packets_received", "counter", of_upstream),
+        ("streaming_bytes_received", "counter", of_upstream),
+        ("process_cpu_seconds_total", "counter", ""),
+        ("process_open_fds", "gauge", ""),
+        ("process_max_fds", "gauge", ""),
+        ("process_resident_memory_bytes", "gauge", ""),
+        ("process_virtual_memory_bytes", "gauge", ""),
+        ("process_start_time_seconds", "gauge", ""),
+    ]
+}
+
 /// A resource of a configuration: a stream at `path` from `remote`.
 pub fn stream(path: &str, remote: &str) -> Value {
     json!({ "type": "stream", "serve": path, "remote": remote })
