@@ -59,6 +59,7 @@ pub struct Parsed {
 
 /// A checked configuration. `Config::default()` is an empty file's, which has no stream yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, as in the file")]
 pub struct Config {
     /// Where viewers are served.
     pub listen: Listen,
@@ -85,6 +86,11 @@ pub struct Config {
     pub log: Option<PathBuf>,
     /// How long a worker's turns are apart.
     pub turn: TurnPeriod,
+    /// Threads that serve viewers, 1 to `WORKERS_MAX`; `None` leaves it to `boot`: one a core, but
+    /// no more than there are streams.
+    pub workers: Option<usize>,
+    /// Whether each of them stays on a core of its own.
+    pub pin_workers: bool,
     /// Viewers of one address, all streams together, at which more are refused; `None` is no limit.
     pub max_per_address: Option<usize>,
     /// What a viewer gets who is refused.
@@ -125,6 +131,8 @@ impl Default for Config {
             full_connections: None,
             log: None,
             turn: TurnPeriod::Adaptive,
+            workers: None,
+            pin_workers: false,
             max_per_address: None,
             refuse_with: RefuseWith::NotFound,
             trusted_proxies: Vec::new(),

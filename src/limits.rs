@@ -41,6 +41,8 @@ pub const CONNECTIONS_MAX: usize = 1_000_000_000;
 /// The longest fixed period of turns: a longer one saves nothing (a chunk of 64 KiB costs hardly
 /// more than its bytes), and a viewer takes no more than [`UNSENT_BYTES_MAX`] a turn when in need.
 pub const TURN_FIXED_MILLISECONDS_MAX: usize = 100;
+/// `workers`: more threads than cores gain nothing, and few machines have more cores.
+pub const WORKERS_MAX: usize = 256;
 /// `mru`: the largest UDP datagram (RFC 768).
 pub const DATAGRAM_BYTES_MAX: usize = 65_535;
 /// `cache` of a static resource: a leap year.
@@ -62,6 +64,8 @@ pub const NOTIFICATIONS_MAX: usize = 64;
 pub const DATAGRAM_BYTES_MIN: usize = PACKET_BYTES;
 /// An interface's name, without its NUL (netdevice(7): `IFNAMSIZ` is 16).
 pub const INTERFACE_BYTES_MAX: usize = 15;
+/// A congestion control's name, without its NUL (the kernel's `TCP_CA_NAME_MAX` is 16).
+pub const CONGESTION_BYTES_MAX: usize = 15;
 
 const _: () = assert!(HOST_BYTES_MAX < REMOTE_BYTES_MAX && SERVE_BYTES_MAX < CONFIG_FILE_BYTES_MAX);
 const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);

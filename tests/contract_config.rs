@@ -182,7 +182,7 @@ enum Change {
 use Change::{Gone, Named, To};
 
 /// The key whose line is changed, how, and the key that is blamed.
-const MISTAKES: [(&str, Change, &str); 36] = [
+const MISTAKES: [(&str, Change, &str); 41] = [
     ("listen", To("\"127.0.0.1\""), "listen"),
     ("listen", To("\":no-such-service\""), "listen"),
     ("listen", To("\"::1:80\""), "listen"),
@@ -193,11 +193,16 @@ const MISTAKES: [(&str, Change, &str); 36] = [
     ("refuse_with", To("500"), "refuse_with"),
     ("trusted_proxies", To("[\"x\"]"), "trusted_proxies[0]"),
     ("turn", Named("trun"), "trun"),
+    ("workers", To("0"), "workers"),
+    ("workers", To("257"), "workers"),
+    ("pin_workers", Named("pinworkers"), "pinworkers"),
     ("resources[0].remote", To("\"ftp://alice:s3cret@h/\""), "resources[0].remote"),
     ("resources[0].remotes", To("[\"tcp://h\"]"), "resources[0].remotes[0]"),
     ("resources[0].mru", To("13"), "resources[0].mru"),
     ("resources[0].clientinterface", To("\"l/o\""), "resources[0].clientinterface"),
     ("resources[0].preamble", Named("preable"), "resources[0].preable"),
+    ("resources[0].hot", Named("hut"), "resources[0].hut"),
+    ("resources[0].congestion", To("\"c/bic\""), "resources[0].congestion"),
     ("resources[0].authentication.realm", To("\"\\u0007\""), "resources[0].authentication.realm"),
     ("resources[0].authentication.user", Named("usr"), "resources[0].authentication.usr"),
     ("resources[1].remote", To("\"tcp://127.0.0.1\""), "resources[1].remote"),

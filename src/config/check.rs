@@ -64,6 +64,8 @@ pub(super) fn check(
             }
             None => TurnPeriod::Adaptive,
         },
+        workers: file.workers.given().map(|(_, workers)| workers),
+        pin_workers: file.pin_workers.or(default.pin_workers),
         max_per_address: count(file.max_per_address),
         refuse_with: refusal(file.refuse_with, file.retry_after, problems),
         trusted_proxies: trusted_proxies(file.trusted_proxies, problems),

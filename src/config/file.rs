@@ -15,6 +15,7 @@ use super::section::{Field, Items, Section};
 use super::tree::Node;
 use crate::limits::{
     BUFFER_PACKETS_MAX, CONNECTIONS_MAX, RETRY_AFTER_SECONDS_MAX, TURN_FIXED_MILLISECONDS_MAX,
+    WORKERS_MAX,
 };
 
 pub(super) use notifications::Notification;
@@ -36,6 +37,8 @@ const FILE_KEYS: &[&str] = &[
     "log",
     "profile",
     "turn",
+    "workers",
+    "pin_workers",
     "ca_file",
     "max_per_address",
     "refuse_with",
@@ -69,6 +72,8 @@ pub(super) struct File {
     pub(super) log: Field<String>,
     pub(super) profile: Field<bool>,
     pub(super) turn: Field<usize>,
+    pub(super) workers: Field<usize>,
+    pub(super) pin_workers: Field<bool>,
     pub(super) certificates: Field<String>,
     pub(super) max_per_address: Field<usize>,
     pub(super) refuse_with: Field<RefuseWith>,
@@ -101,6 +106,8 @@ pub(super) fn read(root: &Node, problems: &mut Problems) -> Option<File> {
         log: file.text("log", problems),
         profile: file.flag("profile", problems),
         turn: file.whole("turn", 1..=TURN_FIXED_MILLISECONDS_MAX, problems),
+        workers: file.whole("workers", 1..=WORKERS_MAX, problems),
+        pin_workers: file.flag("pin_workers", problems),
         certificates: file.text("ca_file", problems),
         max_per_address: file.whole("max_per_address", connections, problems),
         refuse_with: file.choice("refuse_with", REFUSALS, problems),

@@ -12,7 +12,8 @@ use super::excerpt::excerpt;
 use super::remote::RemoteError;
 use super::web::UrlError;
 use crate::limits::{
-    INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, REALM_BYTES_MAX, TIMEOUT_MAX,
+    CONGESTION_BYTES_MAX, INTERFACE_BYTES_MAX, PROBLEM_EXCERPT_CHARACTERS_MAX, REALM_BYTES_MAX,
+    TIMEOUT_MAX,
 };
 
 pub(super) use collected::Problems;
@@ -178,6 +179,12 @@ pub enum ProblemKind {
         white space"
     )]
     Interface,
+    /// What no congestion control can be called.
+    #[error(
+        "is not a congestion control's name, which has at most {CONGESTION_BYTES_MAX} letters, \
+        digits, _ and -"
+    )]
+    Congestion,
     /// A path that a request could never ask for.
     #[error("must begin with / and have no control characters")]
     ServeMalformed,

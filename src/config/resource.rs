@@ -24,6 +24,11 @@ pub struct StreamConfig {
     pub preamble: Option<PathBuf>,
     /// Viewers of this stream at which more are refused; `None` is no limit.
     pub max_connections: Option<usize>,
+    /// Whether its viewers are spread over all workers instead of being served by one.
+    pub hot: bool,
+    /// The TCP congestion control of its viewers' connections; `None` is the system's. Neither
+    /// empty nor longer than `CONGESTION_BYTES_MAX`.
+    pub congestion: Option<String>,
     /// Who may watch.
     pub authentication: Authentication,
 }
@@ -37,6 +42,8 @@ impl StreamConfig {
             reception: Reception::default(),
             preamble: None,
             max_connections: None,
+            hot: false,
+            congestion: None,
             authentication: Authentication::Open,
         }
     }

@@ -36,6 +36,8 @@ const WHOLE: &str = r#"{
     "": ["another", {"": "comment"}],
     "profile": false,
     "turn": 20,
+    "workers": 3,
+    "pin_workers": true,
     "ca_file": "/etc/ssl/ours.pem",
     "max_per_address": 4,
     "refuse_with": 503,
@@ -54,6 +56,8 @@ const WHOLE: &str = r#"{
             "rejoin": 2.5,
             "preamble": "/srv/preamble.ts",
             "maxconnections": 100,
+            "hot": true,
+            "congestion": "bbr",
             "cache": 0,
             "api": "",
             "token_query": true,
@@ -154,6 +158,8 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!((config.max_connections, config.full_connections), (None, None));
     assert_eq!(config.log, None);
     assert_eq!(config.turn, TurnPeriod::Adaptive);
+    assert_eq!((config.workers, config.pin_workers), (None, false));
+    assert_eq!((config.streams[0].hot, &config.streams[0].congestion), (false, &None));
     assert_eq!(Config { streams: config.streams.clone(), ..Config::default() }, config);
 }
 
@@ -174,6 +180,8 @@ fn null_and_nothing_are_the_default() {
         "log",
         "profile",
         "turn",
+        "workers",
+        "pin_workers",
         "ca_file",
         "max_per_address",
         "refuse_with",
@@ -225,6 +233,8 @@ fn top_level_values_of_the_wrong_type() {
         ("maxconnections", "a number"),
         ("fullconnections", "a number"),
         ("turn", "a number"),
+        ("workers", "a number"),
+        ("pin_workers", "a boolean"),
         ("nostats", "a boolean"),
         ("profile", "a boolean"),
         ("ca_file", "a string"),
@@ -272,6 +282,8 @@ fn resource_values_of_the_wrong_type() {
         ("rejoin", "a number"),
         ("preamble", "a string"),
         ("maxconnections", "a number"),
+        ("hot", "a boolean"),
+        ("congestion", "a string"),
         ("token_query", "a boolean"),
         ("cache", "a number"),
         ("api", "a string"),
@@ -304,6 +316,8 @@ fn numbers_within_their_bounds() {
         "\"fullconnections\": 1000000000",
         "\"turn\": 1",
         "\"turn\": 100",
+        "\"workers\": 1",
+        "\"workers\": 256",
         "\"heartbeatinterval\": 0",
     ];
     for members in good {
@@ -326,6 +340,8 @@ fn numbers_within_their_bounds() {
         ("fullconnections", "1000000001", &connections),
         ("turn", "0", "is not within 1 and 100"),
         ("turn", "101", "is not within 1 and 100"),
+        ("workers", "0", "is not within 1 and 256"),
+        ("workers", "257", "is not within 1 and 256"),
     ];
     for (key, value, said) in bad {
         let said = format!("line 2: {key}: {value} {said}");

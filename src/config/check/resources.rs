@@ -73,12 +73,15 @@ impl Served {
         match resource.kind {
             Field::Given(_, ResourceKind::Stream) => {
                 let remotes = stream_remotes(&at, remote, resource.remotes, problems);
+                let congestion = Some(resource.congestion.or(String::new()));
                 self.streams.extend(path.map(|path| StreamConfig {
                     path,
                     remotes,
                     reception: resource.reception,
                     preamble: super::path(resource.preamble),
                     max_connections: super::count(resource.max_connections),
+                    hot: resource.hot.or(false),
+                    congestion: congestion.filter(|name| !name.is_empty()),
                     authentication,
                 }));
             }

@@ -8,7 +8,8 @@ use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
 use super::users::{self, Login};
 use crate::limits::{
-    CACHE_SECONDS_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, INTERFACE_BYTES_MAX,
+    CACHE_SECONDS_MAX, CONGESTION_BYTES_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX,
+    DATAGRAM_BYTES_MIN, INTERFACE_BYTES_MAX,
 };
 
 const RESOURCE_KEYS: &[&str] = &[
@@ -22,6 +23,8 @@ const RESOURCE_KEYS: &[&str] = &[
     "rejoin",
     "preamble",
     "maxconnections",
+    "hot",
+    "congestion",
     "cache",
     "api",
     "token_query",
@@ -42,8 +45,16 @@ const APIS: &[(&str, ApiKind)] = &[
 ];
 
 /// Keys that only streams have.
-const OF_STREAMS: &[&str] =
-    &["remotes", "mru", "clientinterface", "rejoin", "preamble", "maxconnections"];
+const OF_STREAMS: &[&str] = &[
+    "remotes",
+    "mru",
+    "clientinterface",
+    "rejoin",
+    "preamble",
+    "maxconnections",
+    "hot",
+    "congestion",
+];
 
 /// One element of `resources`.
 pub(in crate::config) struct Resource {
@@ -55,6 +66,9 @@ pub(in crate::config) struct Resource {
     pub(in crate::config) reception: Reception,
     pub(in crate::config) preamble: Field<String>,
     pub(in crate::config) max_connections: Field<usize>,
+    pub(in crate::config) hot: Field<bool>,
+    /// Good as a name; empty is none.
+    pub(in crate::config) congestion: Field<String>,
     /// Whole seconds.
     pub(in crate::config) cache: Field<usize>,
     /// Given or refused if this is an API resource.
@@ -102,6 +116,8 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         reception: reception(section, problems),
         preamble: section.text("preamble", problems),
         max_connections: section.whole("maxconnections", 0..=CONNECTIONS_MAX, problems),
+        hot: section.flag("hot", problems),
+        congestion: congestion(section, problems),
         cache: section.whole("cache", 0..=CACHE_SECONDS_MAX, problems),
         api,
         login: users::login(section, problems),
@@ -149,6 +165,18 @@ fn reception(section: &Section<'_>, problems: &mut Problems) -> Reception {
         datagram_bytes: mru.map_or(default.datagram_bytes, |(_, bytes)| bytes),
         interface: interface.map(|(_, name)| name),
         rejoin: section.seconds("rejoin", problems).or(default.rejoin),
+    }
+}
+
+/// The name of a congestion control. Whether the kernel has it shows only when it is asked for.
+fn congestion(section: &Section<'_>, problems: &mut Problems) -> Field<String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    match section.text("congestion", problems) {
+        Field::Given(at, name) if name.len() > CONGESTION_BYTES_MAX || !name.bytes().all(plain) => {
+            problems.error(at, ProblemKind::Congestion);
+            Field::Refused
+        }
+        name => name,
     }
 }
 

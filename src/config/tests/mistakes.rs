@@ -18,6 +18,10 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         r#""profile": true"#,
         "profile: this version has no profiler, use perf",
     ),
+    (r#""workers": 3"#, r#""workers": 2.5"#, "workers: expected a whole number, found 2.5"),
+    (r#""pin_workers": true"#, r#""pin_worker": true"#, {
+        "pin_worker: unknown key, did you mean `pin_workers`?"
+    }),
     (r#""/etc/ssl/ours.pem""#, "[]", "ca_file: expected a string, found an array"),
     (
         r#""max_per_address": 4"#,
@@ -61,6 +65,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "resources[0].maxconnections: expected a number, found a boolean"
     }),
     (r#""/srv/preamble.ts""#, "1", "resources[0].preamble: expected a string, found a number"),
+    (r#""hot": true"#, r#""hot": 1"#, "resources[0].hot: expected a boolean, found a number"),
+    (r#""congestion": "bbr""#, r#""congestion": "b b r""#, {
+        "resources[0].congestion: is not a congestion control's name, which has at most 15 \
+        letters, digits, _ and -"
+    }),
     (r#""cache": 0"#, r#""cache": 1"#, "resources[0].cache: has no effect on a stream"),
     (r#""token_query": true"#, r#""token_query": 1"#, {
         "resources[0].token_query: expected a boolean, found a number"
@@ -86,7 +95,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     }),
     (r#""api": "check","#, "", "resources[1].api: is missing"),
     (r#""serve": "/two", "api": "check""#, r#""serve": "/one.ts", "api": "check""#, {
-        "resources[1].serve: the same path as resources[0].serve on line 28"
+        "resources[1].serve: the same path as resources[0].serve on line 30"
     }),
     (r#""api": "control", "remote": "/two.ts""#, r#""api": "control", "remote": "/motd""#, {
         "resources[2].remote: no stream is served at `/motd`"

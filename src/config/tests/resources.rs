@@ -146,6 +146,8 @@ fn keys_of_another_type_have_no_effect() {
         ("rejoin", "1"),
         ("preamble", "\"/x.ts\""),
         ("maxconnections", "1"),
+        ("hot", "true"),
+        ("congestion", "\"reno\""),
         ("cache", "1"),
         ("api", "\"health\""),
     ];
@@ -170,6 +172,7 @@ fn keys_of_another_type_have_no_effect() {
             let empty = match value.as_bytes()[0] {
                 b'[' => "[]",
                 b'"' => "\"\"",
+                b't' => "false",
                 _ => "0",
             };
             let text = beside(&format!(r#"{members}, "serve": "/b", "{key}": {empty}"#));
@@ -182,14 +185,36 @@ fn keys_of_another_type_have_no_effect() {
 fn what_a_stream_is_limited_to() {
     let text = resource(
         r#""type": "stream", "serve": "/a", "remote": "tcp://h:1",
-        "maxconnections": 12, "preamble": "p.ts""#,
+        "maxconnections": 12, "preamble": "p.ts", "hot": true, "congestion": "bbr""#,
     );
     let stream = &config(&text).streams[0];
     assert_eq!(stream.max_connections, Some(12));
     assert_eq!(stream.preamble, Some(PathBuf::from("p.ts")));
-    let text = text.replace("12", "0").replace("p.ts", "");
+    assert_eq!((stream.hot, stream.congestion.as_deref()), (true, Some("bbr")));
+    let text = text.replace("12", "0").replace("p.ts", "").replace("true", "false");
+    let text = text.replace("bbr", "");
     let stream = &config(&text).streams[0];
     assert_eq!((stream.max_connections, &stream.preamble), (None, &None));
+    assert_eq!((stream.hot, &stream.congestion), (false, &None));
+}
+
+#[test]
+fn a_congestion_control_has_a_name_of_the_kernels_kind() {
+    let with = |name: &str| {
+        resource(&format!(
+            r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", "congestion": "{name}""#
+        ))
+    };
+    for name in ["c", "cubic", "BBR2", "a_b-c", "fifteen-letters"] {
+        assert_eq!(warnings(&with(name)), "", "{name}");
+        assert_eq!(config(&with(name)).streams[0].congestion.as_deref(), Some(name));
+    }
+    for name in ["sixteen--letters", " bbr", "b/r", "bbr.", "bbr\\u0000", "bbr\\n", "bbr\u{e9}"] {
+        let said = "is not a congestion control's name, which has at most 15 letters, digits, _ \
+            and -";
+        let said = format!("line 2: resources[0].congestion: {said}");
+        assert_eq!(everything(&with(name)), said, "{name}");
+    }
 }
 
 #[test]

@@ -34,6 +34,8 @@ fn streams() -> Vec<StreamConfig> {
             },
             preamble: Some(PathBuf::from("/srv/preamble.ts")),
             max_connections: Some(100),
+            hot: true,
+            congestion: Some("bbr".to_owned()),
             authentication: basic_of_both("tv", true),
         },
         StreamConfig::new("/two.ts", vec![remote("file:///srv/a%20b.ts"), remote("fork://x?a+b")]),
@@ -110,6 +112,8 @@ fn the_whole_format_is_read() {
         full_connections: Some(250),
         log: Some(PathBuf::from("/var/log/restreamer.json")),
         turn: TurnPeriod::Fixed(Duration::from_millis(20)),
+        workers: Some(3),
+        pin_workers: true,
         max_per_address: Some(4),
         refuse_with: RefuseWith::Unavailable { retry_after: Duration::from_secs(7) },
         trusted_proxies: ["10.0.0.0/8", "2001:db8::1/128"]
