@@ -3,6 +3,7 @@
 use std::io;
 use std::mem::size_of;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
@@ -31,16 +32,64 @@ pub struct Liveness {
 ///
 /// The unspecified IPv6 address takes IPv4 connections as well.
 pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+    let fd = bound(address, false)?;
+    start_listening(&fd, Backlog::new(backlog)?)?;
+    Ok(TcpListener::from(fd))
+}
+
+/// Listens on `address` likewise, with `count` listeners that the kernel spreads connections over
+/// (`SO_REUSEPORT`). Port 0 is one port, the same for all.
+///
+/// That a port is in use stays an error, [`io::ErrorKind::AddrInUse`], as it is for one listener:
+/// `SO_REUSEPORT` by itself would let a second node of the same user in, which then gets a part of
+/// the connections, and nobody would know. Hence the order: the first one binds and listens without
+/// the option, only then gets it, and the others join.
+///
+/// - Binding alone proves nothing: `SO_REUSEADDR` lets two nodes that start at once bind both, and
+///   if both took the option then, both would get to listen. Listening asks for the port again, and
+///   lets one of them (`inet_csk_listen_start` in `net/ipv4/inet_connection_sock.c`).
+/// - The option counts from when it is set (`inet_csk_bind_conflict`, the same file), and a
+///   listener that is in no group yet is given one by the next to join it (`reuseport_add_sock` in
+///   `net/core/sock_reuseport.c`).
+/// - What cannot be kept out is a later program of the same user that asks for `SO_REUSEPORT`
+///   itself (socket(7)).
+///
+/// Connections that come before the last one listens go to those that do.
+pub fn listen_shared(
+    address: SocketAddr,
+    backlog: i32,
+    count: NonZeroUsize,
+) -> io::Result<Vec<TcpListener>> {
+    let first = listen(address, backlog)?;
+    let mut address = address;
+    address.set_port(first.local_addr()?.port());
+    if count.get() > 1 {
+        setsockopt(&first, sockopt::ReusePort, &true)?;
+    }
+    let mut listeners = Vec::with_capacity(count.get());
+    listeners.push(first);
+    for _ in 1..count.get() {
+        let fd = bound(address, true)?;
+        start_listening(&fd, Backlog::new(backlog)?)?;
+        listeners.push(TcpListener::from(fd));
+    }
+    Ok(listeners)
+}
+
+/// A socket with this address, shared with those who share it as well or its own.
+fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd: OwnedFd = socket(family, SockType::Stream, flags, None)?;
     setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if shared {
+        setsockopt(&fd, sockopt::ReusePort, &true)?;
+    }
     if address.is_ipv6() {
         setsockopt(&fd, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    start_listening(&fd, Backlog::new(backlog)?)?;
-    Ok(TcpListener::from(fd))
+    Ok(fd)
 }
 
 /// Keeps a socket full from `bytes` of unsent bytes on (`TCP_NOTSENT_LOWAT`, tcp(7)): what the peer
@@ -129,6 +178,8 @@ fn seconds(time: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    mod shared;
+
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
