@@ -5,13 +5,16 @@
 //! those who are notified of limits learn that they have gone.
 //! Driven by `main`.
 
+mod crew;
 mod listen;
 mod resources;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use restreamer_sys::signal::{Signal, Signals};
@@ -30,8 +33,9 @@ use crate::resource::{Desk, Node};
 use crate::side;
 use crate::stream::admission::{Admission, Crossings};
 use crate::upstream::Dialer;
-use crate::worker::handoff::Sender;
-use crate::worker::{self, Worker};
+use crate::worker;
+use crate::worker::board::{Board, Entry};
+use crew::Crew;
 
 pub use listen::ListenError;
 
@@ -87,8 +91,7 @@ pub struct Running {
     log: Logger,
     log_handle: LogHandle,
     access: AccessLog,
-    sender: Sender,
-    done: Receiver<()>,
+    crew: Crew,
     dialer: Dialer,
     notify: Option<notify::Handle>,
     admission: Arc<Admission>,
@@ -118,16 +121,19 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let signals = Signals::block().map_err(kernel("signals cannot be blocked"))?;
     let open_files = restreamer_sys::limit::raise_open_files()
         .map_err(kernel("the limit of open files cannot be raised"))?;
-    let listeners = listen::listen("listen", &config.listen)?;
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let workers = crew::size(config, cores);
+    let listeners = listen::listen_for("listen", &config.listen, workers)?;
+    let workers = workers.get();
     let (side_listeners, no_side) = listen::listen_aside(config)?;
-    let (addresses, side_addresses) = (bound(&listeners), bound(&side_listeners));
+    let (addresses, side_addresses) = (bound(&listeners[0]), bound(&side_listeners));
     let metrics = Metrics::counting(config.statistics);
     let (root, log_handle) = open_log(config, &metrics)?;
     let log = root.new(o!("module" => "main"));
     let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
     report_panics(log.clone(), log_handle.clone());
     let egress = egress(config, &log)?;
-    tell_start(&log, remarks.iter().chain(&no_side), open_files, config.streams.len());
+    tell_start(&log, remarks.iter().chain(&no_side), open_files, config.streams.len(), workers);
     let now = Instant::now();
     let client = Client::new(&egress.trust, egress.proxies.clone());
     let (crossings, notify) = notifications(config, &client, &metrics, &root)?.unzip();
@@ -144,27 +150,39 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let statics = resources::statics(config, &client, &making);
     let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
     let dialer = Dialer::new(config.timeout, buffer_bytes, egress);
+    let on_board = shown.iter().zip(&streams).enumerate().map(|(number, (shown, stream))| Entry {
+        path: shown.path.clone(),
+        owner: AtomicUsize::new(crew::first_owner(number, workers)),
+        hot: config.streams[number].hot,
+        gate: Arc::clone(stream.gate()),
+        status: Arc::clone(&shown.status),
+        metrics: shown.metrics.clone(),
+        cost_ns: AtomicU64::new(0),
+    });
+    let board = Arc::new(Board::new(on_board, workers));
     let node = Arc::new(Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), now));
     let desk = Desk::start(&node).map_err(kernel("a thread cannot be started"))?;
-    let parts = worker::Parts {
-        number: 0,
+    let parts = |number, streams, listeners| worker::Parts {
+        number,
+        workers,
         resources: resources::resources(config),
         streams,
+        board: Arc::clone(&board),
         listeners,
         arrival: resources::arrival(config),
         refuse_with: config.refuse_with,
-        desk,
-        statics,
+        desk: desk.clone(),
+        statics: statics.clone(),
         access: access.clone(),
         dialer: dialer.clone(),
-        metrics,
+        metrics: Arc::clone(&metrics),
         period: config.turn,
-        log: root.new(o!("module" => "worker", "worker" => 0)),
+        log: root.new(o!("module" => "worker", "worker" => number)),
     };
     side::start(side_listeners, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
-    let (worker, sender) = Worker::new(parts, now).map_err(kernel("a worker cannot be made"))?;
-    let done = run_worker(worker, log.clone(), log_handle.clone())?;
+    let making = crew::Making { streams, listeners, root: &root, log_handle: &log_handle, now };
+    let crew = Crew::start(making, &board, parts)?;
     let running = Running {
         addresses,
         side_addresses,
@@ -172,8 +190,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         log,
         log_handle,
         access,
-        sender,
-        done,
+        crew,
         dialer,
         notify,
         admission,
@@ -202,12 +219,12 @@ impl Running {
             info!(self.log, "told to open the log file again"; "event" => "reopen");
         }
         info!(self.log, "told to stop"; "event" => "stop");
-        self.sender.stop();
-        // The worker keeps DRAIN_TIMEOUT itself; should it hang, we do not.
-        let deadline = Instant::now() + DRAIN_TIMEOUT + Duration::from_millis(100);
-        let late = self.done.recv_timeout(DRAIN_TIMEOUT + Duration::from_millis(100)).is_err();
-        if late {
-            warn!(self.log, "the worker did not stop in time";
+        // The workers keep DRAIN_TIMEOUT themselves; should one hang, we do not.
+        let patience = DRAIN_TIMEOUT + Duration::from_millis(100);
+        let deadline = Instant::now() + patience;
+        let late = self.crew.stop(patience);
+        if late > 0 {
+            warn!(self.log, "{late} workers did not stop in time";
                 "event" => "error", "error" => "stop");
         }
         let left = || deadline.saturating_duration_since(Instant::now());
@@ -242,12 +259,13 @@ fn tell_start<'a>(
     remarks: impl Iterator<Item = &'a Remark>,
     open_files: u64,
     streams: usize,
+    workers: usize,
 ) {
     for remark in remarks {
         remark.log(log);
     }
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
-        "event" => "start", "open_files" => open_files, "streams" => streams);
+        "event" => "start", "open_files" => open_files, "streams" => streams, "workers" => workers);
 }
 
 fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
@@ -297,27 +315,4 @@ fn notifications(
     };
     let handle = notify::start(parts).map_err(kernel("notifications cannot be started"))?;
     Ok(Some((Crossings { queue, dropped }, handle)))
-}
-
-fn run_worker(
-    worker: Worker,
-    log: Logger,
-    log_handle: LogHandle,
-) -> Result<Receiver<()>, BootError> {
-    let (finished, done) = sync_channel(1);
-    std::thread::Builder::new()
-        .name("worker-0".into())
-        .spawn(move || match worker.run() {
-            Ok(()) => {
-                let _nobody_waits = finished.send(());
-            }
-            Err(error) => {
-                crit!(log, "the worker's loop failed: {error}";
-                    "event" => "error", "error" => "loop");
-                log_handle.flush(LOG_FLUSH_TIMEOUT);
-                std::process::exit(1);
-            }
-        })
-        .map_err(kernel("a worker's thread cannot be started"))?;
-    Ok(done)
 }

@@ -154,6 +154,16 @@ pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
 pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
 /// Answers that wait to be taken by a worker, which looks for them once a turn.
 pub const ANSWERS_MAX: usize = 1024;
+/// Requests that wait for another worker, which has their stream; more are refused.
+pub const HANDED_OVER_MAX: usize = 8192;
+/// How often streams are spread over the workers anew, if that gains anything.
+pub const BALANCE_INTERVAL: Duration = Duration::from_secs(5);
+/// A stream moves if that relieves the busiest worker of this part of a core at least: 5 %.
+pub const BALANCE_GAIN_DIVISOR: u32 = 20;
+/// Streams that move at a time.
+pub const BALANCE_MOVES_MAX: usize = 8;
+/// Commands that a worker heeds in one turn; joining a stream takes some microseconds.
+pub const COMMANDS_PER_TURN_MAX: usize = 1024;
 /// Questions about the node that wait to be answered.
 pub const DESK_JOBS_MAX: usize = 1024;
 /// How long a text of all metrics is sent to those who ask for it on the main port: a crowd of them

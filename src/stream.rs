@@ -11,12 +11,13 @@ pub mod datagrams;
 pub mod failover;
 pub mod fan_out;
 pub mod fill;
+pub mod gate;
 pub mod intake;
 pub mod join;
 pub mod trunk;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -33,6 +34,7 @@ use crate::upstream::Loss;
 use crate::viewer::{Departure, State, Viewer};
 use admission::Admission;
 use failover::Failover;
+use gate::Gate;
 use intake::Filled;
 use join::Member;
 use trunk::Trunk;
@@ -62,9 +64,7 @@ pub struct Stream {
     stall_check: Option<Instant>,
     /// When viewers were sent something last.
     last_chunk: Instant,
-    /// Switched off: nobody may watch.
-    off: bool,
-    viewers_max: Option<usize>,
+    gate: Arc<Gate>,
     preamble: Option<Arc<[u8]>>,
     access: AccessLog,
 }
@@ -82,8 +82,8 @@ pub struct Parts {
     pub failover: Failover,
     /// How far a viewer may lag, in packets.
     pub lag_packets: usize,
-    /// Viewers at which more are refused.
-    pub viewers_max: Option<usize>,
+    /// Who may enter.
+    pub gate: Arc<Gate>,
     /// What every viewer gets before the stream.
     pub preamble: Option<Arc<[u8]>>,
     /// Where it is told that viewers went.
@@ -117,8 +117,7 @@ impl Stream {
             ending: None,
             stall_check: None,
             last_chunk: now,
-            off: false,
-            viewers_max: parts.viewers_max,
+            gate: parts.gate,
             preamble: parts.preamble,
             access: parts.access,
         }
@@ -134,23 +133,37 @@ impl Stream {
         self.failover.is_connected()
     }
 
-    /// Switches it off, which ends its viewers on a packet boundary, or on again, as `client` says.
-    pub fn switch(&mut self, on: bool, client: IpAddr, now: Instant) {
-        if self.off != on {
-            return;
-        }
-        self.off = !on;
-        self.metrics.switched(on);
-        info!(self.log, "{client} has switched it {}", if on { "on" } else { "off" };
-            "event" => "control", "client" => client.to_string());
-        if self.off {
-            self.end_viewers(Departure::SwitchedOff, now + DRAIN_TIMEOUT);
-        }
+    /// Who may enter.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// It is switched off: ends its viewers on a packet boundary.
+    pub fn switched_off(&mut self, now: Instant) {
+        self.end_viewers(Departure::SwitchedOff, now + DRAIN_TIMEOUT);
     }
 
     /// The viewers there are, whatever they do.
     pub fn viewers(&self) -> usize {
         self.members.len()
+    }
+
+    /// Whether another worker may have it now: no attempt is under way whose result comes here.
+    pub fn may_move(&self) -> bool {
+        !self.failover.is_dialing()
+    }
+
+    /// The viewers' connections.
+    pub fn sockets(&self) -> impl Iterator<Item = (ViewerKey, &TcpStream)> {
+        self.members.iter().map(|(index, member)| {
+            let key = ViewerKey { index, generation: member.generation };
+            (key, &member.viewer.connection.socket)
+        })
+    }
+
+    /// Lets go of a viewer that cannot be watched.
+    pub fn let_go(&mut self, key: ViewerKey, now: Instant) {
+        self.remove(key.index, Departure::Vanished, now);
     }
 
     /// The upstream may have something to read.
@@ -246,6 +259,7 @@ impl Stream {
     fn remove(&mut self, key: usize, why: Departure, now: Instant) {
         self.count_time(now);
         let Viewer { connection, visit, .. } = self.members.remove(key).viewer;
+        self.gate.leave();
         self.admission.leave(connection.client);
         self.metrics.ended(why.reason());
         self.access.log(Entry {

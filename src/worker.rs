@@ -7,10 +7,14 @@
 
 pub mod accept;
 pub mod answer;
+pub mod balance;
+pub mod board;
 pub mod deadlines;
 pub mod guests;
 pub mod handoff;
+pub mod streams;
 pub mod token;
+pub mod transfer;
 pub mod turn;
 
 use std::io;
@@ -21,12 +25,12 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry};
-use slog::{Logger, info};
+use slog::{Logger, info, warn};
 
 use crate::clock::earlier;
 use crate::config::{RefuseWith, TurnPeriod};
 use crate::http::route::Routes;
-use crate::limits::{DRAIN_TIMEOUT, EVENTS_MAX};
+use crate::limits::{COMMANDS_PER_TURN_MAX, DRAIN_TIMEOUT, EVENTS_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::resource::{Desk, Static};
@@ -37,9 +41,10 @@ use crate::stream::trunk::Trunk;
 use crate::upstream::Dialer;
 use accept::{Arrival, Listeners};
 use answer::Resource;
-use deadlines::Deadlines;
+use board::Board;
 use guests::Guests;
 use handoff::{Command, Orders, Sender};
+use streams::Streams;
 use token::Token;
 use turn::Period;
 
@@ -48,8 +53,12 @@ use turn::Period;
 pub struct Parts {
     /// Its number.
     pub number: usize,
-    /// Its streams.
-    pub streams: Vec<Stream>,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The node's streams, in their order: those that it has.
+    pub streams: Vec<Option<Stream>>,
+    /// Who has which stream.
+    pub board: Arc<Board>,
     /// What is served.
     pub resources: Vec<Resource>,
     /// Where viewers come in.
@@ -77,12 +86,13 @@ pub struct Parts {
 /// A worker; see the module.
 #[derive(Debug)]
 pub struct Worker {
+    number: usize,
     poll: Poll,
     trunk: Trunk,
-    streams: Vec<Stream>,
-    /// Streams that need a turn, each once.
-    marked: Vec<usize>,
-    is_marked: Vec<bool>,
+    streams: Streams,
+    board: Arc<Board>,
+    /// All workers, in the order of their numbers.
+    workers: Arc<[Sender]>,
     routes: Routes<usize>,
     resources: Vec<Resource>,
     arrival: Arrival,
@@ -92,8 +102,9 @@ pub struct Worker {
     access: AccessLog,
     listeners: Listeners,
     guests: Guests,
-    deadlines: Deadlines,
     orders: Orders,
+    /// Commands may be waiting.
+    commanded: bool,
     sender: Sender,
     dialer: Dialer,
     metrics: Arc<Metrics>,
@@ -113,11 +124,11 @@ impl Worker {
         let mut listeners = Listeners::new(parts.listeners);
         listeners.register(poll.registry())?;
         let worker = Worker {
+            number: parts.number,
             trunk: Trunk::new()?,
-            is_marked: vec![false; parts.streams.len()],
-            marked: Vec::with_capacity(parts.streams.len()),
-            deadlines: Deadlines::new(parts.streams.len(), now),
-            streams: parts.streams,
+            streams: Streams::new(parts.streams, now),
+            board: parts.board,
+            workers: Arc::new([]),
             routes: answer::routes(&parts.resources),
             resources: parts.resources,
             arrival: parts.arrival,
@@ -126,8 +137,9 @@ impl Worker {
             statics: parts.statics,
             access: parts.access,
             listeners,
-            guests: Guests::default(),
+            guests: Guests::new(parts.workers),
             orders,
+            commanded: false,
             sender: sender.clone(),
             dialer: parts.dialer,
             counts: parts.metrics.worker(parts.number),
@@ -140,19 +152,28 @@ impl Worker {
         Ok((worker, sender))
     }
 
+    /// Makes it known to the others. `workers` are all there are, in the order of their numbers.
+    pub fn meet(&mut self, workers: Arc<[Sender]>) {
+        self.workers = workers;
+    }
+
     /// Works until it is told to stop and the last viewer is gone. An error is the loop's own.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         info!(self.log, "a part of a chunk is at most {} bytes", self.trunk.capacity();
             "event" => "start");
+        let mut awake = Instant::now();
         loop {
+            let rest = Instant::now();
+            self.worked(rest.duration_since(awake));
             // What arrives between two turns is collected with one call and costs no wake-up.
-            std::thread::sleep(self.period.due().saturating_duration_since(Instant::now()));
+            std::thread::sleep(self.period.due().saturating_duration_since(rest));
             match self.poll.poll(&mut events, self.patience(Instant::now())) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
             let now = Instant::now();
+            awake = now;
             for event in &events {
                 self.on_event(event, now);
             }
@@ -161,12 +182,15 @@ impl Worker {
                 self.turn(now);
             }
             if self.is_done(now) {
-                for stream in &mut self.streams {
-                    stream.cut(now);
-                }
+                self.cut(now);
                 return Ok(());
             }
         }
+    }
+
+    fn worked(&self, took: Duration) {
+        self.board.worked(self.number, took);
+        self.counts.busy(took);
     }
 
     /// How long the kernel may keep us waiting for an event; `None`: for ever.
@@ -174,13 +198,16 @@ impl Worker {
         if self.has_work(now) {
             return Some(Duration::ZERO);
         }
-        let next = earlier(self.deadlines.next(), self.guests.deadline());
+        let next = earlier(self.streams.deadline(), self.guests.deadline());
         let next = earlier(next, self.listeners.deadline());
         earlier(next, self.stopping).map(|deadline| deadline.saturating_duration_since(now))
     }
 
     fn has_work(&self, now: Instant) -> bool {
-        !self.marked.is_empty() || self.guests.have_work() || self.listeners.have_work(now)
+        self.commanded
+            || self.streams.have_work()
+            || self.guests.have_work()
+            || self.listeners.have_work(now)
     }
 
     fn is_done(&self, now: Instant) -> bool {
@@ -197,55 +224,87 @@ impl Worker {
             closed: event.is_error() || (event.is_read_closed() && event.is_write_closed()),
         };
         match Token::from(event.token()) {
-            Token::Commands => self.on_commands(now),
+            Token::Commands => {
+                self.commanded = true;
+                if self.orders.stop() {
+                    self.stop(now);
+                }
+            }
             Token::Listener(number) => self.listeners.mark(number),
             Token::Guest(key) => self.guests.mark(key),
-            Token::Upstream(stream) => {
-                self.streams[stream].mark_readable();
-                self.mark(stream);
+            Token::Upstream(number) => {
+                if let Some(stream) = self.streams.get_mut(number) {
+                    stream.mark_readable();
+                    self.streams.mark(number);
+                }
             }
-            Token::Viewer(stream, key) => {
-                if self.streams[stream].on_viewer(key, ready, now) {
-                    self.mark(stream);
+            Token::Viewer(number, key) => {
+                let stream = self.streams.get_mut(number);
+                if stream.is_some_and(|stream| stream.on_viewer(key, ready, now)) {
+                    self.streams.mark(number);
                 }
             }
         }
     }
 
-    fn on_commands(&mut self, now: Instant) {
-        while let Ok(command) = self.orders.commands.try_recv() {
-            match command {
-                Command::Dialed { stream, result } => {
-                    let connected = self.streams[stream].failover().dialed(*result, now);
-                    if connected && self.stopping.is_none() {
-                        self.watch_upstream(stream, now);
-                    }
-                    self.reschedule(stream, now);
-                }
-                Command::Answered { guest, response } => {
-                    let status = response.status();
-                    if self.guests.answered(guest, *response, now) {
-                        self.metrics.answered(status);
-                    }
-                }
+    /// Does what other threads and workers ask for; what is beyond a turn's share waits for the
+    /// next one.
+    fn heed_commands(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.commanded) {
+            return;
+        }
+        for _ in 0..COMMANDS_PER_TURN_MAX {
+            match self.orders.commands.try_recv() {
+                Ok(command) => self.heed(command, now),
+                Err(_no_more) => return,
             }
         }
-        if self.orders.stop() {
-            self.stop(now);
+        self.commanded = true;
+    }
+
+    fn heed(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Dialed { stream: number, result } => {
+                let stream = self.streams.get_mut(number).expect("no stream leaves that dials");
+                let connected = stream.failover().dialed(*result, now);
+                if connected && self.stopping.is_none() {
+                    self.watch_upstream(number, now);
+                }
+                self.streams.reschedule(number, now);
+            }
+            Command::Answered { guest, response } => {
+                let status = response.status();
+                if self.guests.answered(guest, *response, now) {
+                    self.metrics.answered(status);
+                }
+            }
+            // Who asks while we stop is let go as those are who have asked here.
+            Command::Asked(_) if self.stopping.is_some() => {}
+            Command::Asked(asked) => self.take_over(*asked, now),
+            Command::Give { stream, to } => self.give(stream, to, now),
+            Command::Take { number, stream } => self.take(number, stream, now),
+            Command::SwitchedOff { stream } => {
+                if !self.end_viewers(stream, now) {
+                    let path = self.board.path(stream);
+                    warn!(self.log, "the viewers of {path} stay: its worker is busy";
+                        "event" => "error", "error" => "busy", "stream" => path);
+                }
+            }
         }
     }
 
     /// Lets the kernel tell when the upstream has something, and looks for what it has already.
-    fn watch_upstream(&mut self, stream: usize, now: Instant) {
+    fn watch_upstream(&mut self, number: usize, now: Instant) {
         let registry = self.poll.registry();
-        let Some(fill) = self.streams[stream].failover().connected() else { return };
-        let token = Token::Upstream(stream).into();
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        let Some(fill) = stream.failover().connected() else { return };
+        let token = Token::Upstream(number).into();
         let source = fill.source().as_raw_fd();
         match registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
-            Ok(()) => self.streams[stream].mark_readable(),
-            Err(why) => self.streams[stream].lose_upstream(why, now),
+            Ok(()) => stream.mark_readable(),
+            Err(why) => stream.lose_upstream(why, now),
         }
-        self.mark(stream);
+        self.streams.mark(number);
     }
 
     fn on_deadlines(&mut self, now: Instant) {
@@ -253,35 +312,24 @@ impl Worker {
             self.guests.on_deadline(now, &self.metrics);
             self.counts.guests(self.guests.len());
         }
-        // All that are due first: one that is due again at once has to wait for the next round.
-        let due: Vec<_> = std::iter::from_fn(|| self.deadlines.take_due(now)).collect();
-        for stream in due {
-            if self.streams[stream].on_deadline(now) {
+        for number in self.streams.take_due(now) {
+            let Some(stream) = self.streams.get_mut(number) else { continue };
+            if stream.on_deadline(now) {
                 // Its turn sets its next deadline.
-                self.mark(stream);
+                self.streams.mark(number);
                 continue;
             }
             if self.stopping.is_none()
-                && let Some(attempt) = self.streams[stream].failover().begin_attempt(now)
+                && let Some(attempt) = stream.failover().begin_attempt(now)
             {
                 let sender = self.sender.clone();
-                let deliver = move |result| sender.dialed(stream, result);
+                let deliver = move |result| sender.dialed(number, result);
                 let Attempt { remote, reception, log } = attempt;
                 if let Err(error) = self.dialer.start(remote, reception, log, deliver) {
-                    self.streams[stream].failover().dialed(Err(error), now);
+                    stream.failover().dialed(Err(error), now);
                 }
             }
-            self.reschedule(stream, now);
-        }
-    }
-
-    fn reschedule(&mut self, stream: usize, now: Instant) {
-        self.deadlines.set(stream, self.streams[stream].deadline(now));
-    }
-
-    fn mark(&mut self, stream: usize) {
-        if !std::mem::replace(&mut self.is_marked[stream], true) {
-            self.marked.push(stream);
+            self.streams.reschedule(number, now);
         }
     }
 
@@ -290,11 +338,24 @@ impl Worker {
         self.stopping = Some(now + DRAIN_TIMEOUT);
         self.listeners.close();
         self.guests.dismiss();
-        self.marked.clear();
-        self.is_marked.fill(false);
-        for stream in 0..self.streams.len() {
-            if self.streams[stream].stop(now) {
-                self.mark(stream);
+        self.streams.take_marked();
+        for number in self.streams.numbers() {
+            self.stop_stream(number, now);
+        }
+    }
+
+    fn stop_stream(&mut self, number: usize, now: Instant) {
+        let stream = self.streams.get_mut(number);
+        if stream.is_some_and(|stream| stream.stop(now)) {
+            self.streams.mark(number);
+        }
+    }
+
+    /// Ends: who has not taken the rest in time is cut.
+    fn cut(&mut self, now: Instant) {
+        for number in self.streams.numbers() {
+            if let Some(stream) = self.streams.get_mut(number) {
+                stream.cut(now);
             }
         }
     }
@@ -304,6 +365,11 @@ impl Worker {
 fn watch(registry: &Registry, socket: &impl AsFd, token: Token) -> io::Result<()> {
     let interest = Interest::READABLE | Interest::WRITABLE;
     registry.register(&mut SourceFd(&socket.as_fd().as_raw_fd()), token.into(), interest)
+}
+
+/// Watches a connection no longer.
+fn unwatch(registry: &Registry, socket: &impl AsFd) -> io::Result<()> {
+    registry.deregister(&mut SourceFd(&socket.as_fd().as_raw_fd()))
 }
 
 /// The same connection under another token.

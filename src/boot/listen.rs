@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::num::NonZeroUsize;
 
 use restreamer_sys::socket;
 
@@ -20,8 +21,32 @@ pub struct ListenError {
 
 /// Listens on every address that `listen` means. `key` is the configuration's, for the error.
 pub(super) fn listen(key: &'static str, listen: &Listen) -> Result<Vec<TcpListener>, ListenError> {
+    let alone = listen_for(key, listen, NonZeroUsize::MIN)?;
+    Ok(alone.into_iter().flatten().collect())
+}
+
+/// The same for so many workers: each has sockets of its own for all addresses, among which the
+/// kernel spreads those who connect.
+pub(super) fn listen_for(
+    key: &'static str,
+    listen: &Listen,
+    workers: NonZeroUsize,
+) -> Result<Vec<Vec<TcpListener>>, ListenError> {
+    let mut shares: Vec<Vec<TcpListener>> = (0..workers.get()).map(|_| Vec::new()).collect();
+    for shared in bind_all(key, listen, workers)? {
+        shares.iter_mut().zip(shared).for_each(|(share, socket)| share.push(socket));
+    }
+    Ok(shares)
+}
+
+/// So many sockets for each address.
+fn bind_all(
+    key: &'static str,
+    listen: &Listen,
+    sockets: NonZeroUsize,
+) -> Result<Vec<Vec<TcpListener>>, ListenError> {
     let fail = |address: String| move |error| ListenError { key, address, error };
-    let bind = |address: SocketAddr| socket::listen(address, BACKLOG_MAX);
+    let bind = |address: SocketAddr| socket::listen_shared(address, BACKLOG_MAX, sockets);
     let Some(host) = &listen.host else {
         let any: SocketAddr = (Ipv6Addr::UNSPECIFIED, listen.port).into();
         let listener = match bind(any) {
@@ -36,7 +61,7 @@ pub(super) fn listen(key: &'static str, listen: &Listen) -> Result<Vec<TcpListen
     let mut addresses: Vec<_> = resolved.map_err(fail(listen.to_string()))?.collect();
     addresses.sort_unstable();
     addresses.dedup();
-    let mut listeners: Vec<TcpListener> = Vec::new();
+    let mut listeners = Vec::new();
     let mut missing = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match bind(address) {

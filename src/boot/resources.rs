@@ -18,6 +18,7 @@ use crate::metrics::{Metrics, StreamStatus};
 use crate::resource::{Question, Shown, Static, statics};
 use crate::stream::admission::{Admission, Limits};
 use crate::stream::failover::{Failover, Upstream};
+use crate::stream::gate::Gate;
 use crate::stream::{self, Stream};
 use crate::upstream::schedule::Schedule;
 use crate::worker::accept::Arrival;
@@ -89,7 +90,7 @@ fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Stream, Shown),
         admission: Arc::clone(making.admission),
         failover,
         lag_packets: making.config.output_buffer_packets,
-        viewers_max: config.max_connections,
+        gate: Arc::new(Gate::new(config.max_connections)),
         access: making.access.clone(),
     };
     Ok((Stream::new(parts, now), shown))

@@ -144,6 +144,11 @@ impl StreamStatus {
         self.lock().clone()
     }
 
+    /// Whether an upstream is connected.
+    pub fn is_connected(&self) -> bool {
+        self.lock().state == UpstreamState::Connected
+    }
+
     /// An attempt begins.
     pub fn dialing(&self, begun: Begun) {
         let mut status = self.lock();

@@ -2,16 +2,23 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry};
-use prometheus::{IntGaugeVec, exponential_buckets};
+use prometheus::{
+    Counter, CounterVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Registry, exponential_buckets,
+};
 
-use super::registry::{counters, gauges, histograms};
+use super::registry::{counters, gauges, histograms, seconds};
 
 #[derive(Debug)]
 pub(super) struct Families {
     turns: IntCounterVec,
+    busy: CounterVec,
+    streams: IntGaugeVec,
+    viewers: IntGaugeVec,
+    given: IntCounterVec,
     seconds: HistogramVec,
     accepted: IntCounterVec,
+    handed_over: IntCounterVec,
     accept_errors: IntCounterVec,
     proxy_errors: IntCounterVec,
     turned_out: IntCounterVec,
@@ -25,6 +32,25 @@ impl Families {
         let of = &["worker"];
         Families {
             turns: counters(r, "restreamer_turns_total", "Turns of the worker's loop.", of),
+            busy: seconds(
+                r,
+                "restreamer_worker_busy_seconds_total",
+                "Time the worker had something to do; its rate is how much of a core it takes.",
+                of,
+            ),
+            streams: gauges(r, "restreamer_worker_streams", "Streams that the worker has.", of),
+            viewers: gauges(
+                r,
+                "restreamer_worker_viewers",
+                "Viewers of the streams that the worker has.",
+                of,
+            ),
+            given: counters(
+                r,
+                "restreamer_streams_moved_total",
+                "Streams that went from this worker to one that had less to do.",
+                of,
+            ),
             seconds: histograms(
                 r,
                 "restreamer_turn_seconds",
@@ -33,6 +59,12 @@ impl Families {
                 buckets,
             ),
             accepted: counters(r, "restreamer_accepted_total", "Connections accepted.", of),
+            handed_over: counters(
+                r,
+                "restreamer_handed_over_total",
+                "Requests handed over to the worker that has their stream.",
+                of,
+            ),
             accept_errors: counters(
                 r,
                 "restreamer_accept_errors_total",
@@ -65,8 +97,13 @@ impl Families {
         let labels = &[number.as_str()];
         WorkerMetrics {
             turns: self.turns.with_label_values(labels),
+            busy: self.busy.with_label_values(labels),
+            streams: self.streams.with_label_values(labels),
+            viewers: self.viewers.with_label_values(labels),
+            given: self.given.with_label_values(labels),
             seconds: self.seconds.with_label_values(labels),
             accepted: self.accepted.with_label_values(labels),
+            handed_over: self.handed_over.with_label_values(labels),
             accept_errors: self.accept_errors.with_label_values(labels),
             proxy_errors: self.proxy_errors.with_label_values(labels),
             turned_out: self.turned_out.with_label_values(labels),
@@ -79,8 +116,13 @@ impl Families {
 #[derive(Clone, Debug)]
 pub struct WorkerMetrics {
     turns: IntCounter,
+    busy: Counter,
+    streams: IntGauge,
+    viewers: IntGauge,
+    given: IntCounter,
     seconds: Histogram,
     accepted: IntCounter,
+    handed_over: IntCounter,
     accept_errors: IntCounter,
     proxy_errors: IntCounter,
     turned_out: IntCounter,
@@ -94,6 +136,22 @@ impl WorkerMetrics {
         self.seconds.observe(took.as_secs_f64());
     }
 
+    /// Adds time that it had something to do.
+    pub fn busy(&self, took: Duration) {
+        self.busy.inc_by(took.as_secs_f64());
+    }
+
+    /// Shows what it has.
+    pub fn has(&self, streams: usize, viewers: usize) {
+        self.streams.set(i64::try_from(streams).unwrap_or(i64::MAX));
+        self.viewers.set(i64::try_from(viewers).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a stream that was given to another worker.
+    pub fn gave(&self) {
+        self.given.inc();
+    }
+
     /// Shows how many guests there are.
     pub fn guests(&self, guests: usize) {
         self.guests.set(i64::try_from(guests).unwrap_or(i64::MAX));
@@ -102,6 +160,11 @@ impl WorkerMetrics {
     /// Counts connections accepted.
     pub fn accepted(&self, connections: u64) {
         self.accepted.inc_by(connections);
+    }
+
+    /// Counts a request handed over to the worker that has its stream.
+    pub fn handed_over(&self) {
+        self.handed_over.inc();
     }
 
     /// Counts connections that had to go for want of room.

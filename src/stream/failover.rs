@@ -120,6 +120,11 @@ impl Failover {
         matches!(self.link, Link::Connected { .. })
     }
 
+    /// Whether an attempt is under way.
+    pub fn is_dialing(&self) -> bool {
+        matches!(self.link, Link::Dialing(_))
+    }
+
     /// The connected upstream.
     pub fn connected(&self) -> Option<&Fill> {
         match &self.link {

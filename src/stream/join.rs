@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Stream;
 use super::admission::Full;
+use super::gate::Closed;
 use crate::http::response::Outgoing;
 use crate::viewer::catching_up::CatchingUp;
 use crate::viewer::visit::Visit;
@@ -22,7 +23,7 @@ pub struct ViewerKey {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) viewer: Viewer,
-    generation: u32,
+    pub(super) generation: u32,
 }
 
 /// What an event says of a viewer's socket.
@@ -56,6 +57,15 @@ pub enum Refused {
     Full(Full),
 }
 
+impl From<Closed> for Refused {
+    fn from(closed: Closed) -> Refused {
+        match closed {
+            Closed::Off => Refused::SwitchedOff,
+            Closed::Full => Refused::StreamFull,
+        }
+    }
+}
+
 impl Refused {
     /// The metric's label, and the word in the access log.
     pub fn reason(self) -> &'static str {
@@ -72,36 +82,28 @@ impl Refused {
 impl Stream {
     /// Gives a viewer a place, which it has until it goes.
     pub fn admit(&self, client: IpAddr) -> Result<(), Refused> {
-        self.is_open()?;
-        self.admission.enter(client).map_err(Refused::Full)
+        self.gate.enter().map_err(Refused::from)?;
+        let connected = if self.is_connected() { Ok(()) } else { Err(Refused::NoUpstream) };
+        let admitted = connected.and_then(|()| self.admission.enter(client).map_err(Refused::Full));
+        if admitted.is_err() {
+            self.gate.leave();
+        }
+        admitted
     }
 
     /// Whether a viewer would be given a place now.
     pub fn would_admit(&self, client: IpAddr) -> Result<(), Refused> {
-        self.is_open()?;
+        self.gate.would_enter().map_err(Refused::from)?;
+        if !self.is_connected() {
+            return Err(Refused::NoUpstream);
+        }
         self.admission.would_enter(client).map_err(Refused::Full)
     }
 
     /// Takes back the place of a viewer who could not join after all.
     pub fn dismiss(&self, client: IpAddr) {
+        self.gate.leave();
         self.admission.leave(client);
-    }
-
-    /// Counts a request that was refused.
-    pub fn refused(&self, reason: &str) {
-        self.metrics.refused(reason);
-    }
-
-    fn is_open(&self) -> Result<(), Refused> {
-        if self.off {
-            Err(Refused::SwitchedOff)
-        } else if !self.is_connected() {
-            Err(Refused::NoUpstream)
-        } else if self.viewers_max.is_some_and(|most| self.members.len() >= most) {
-            Err(Refused::StreamFull)
-        } else {
-            Ok(())
-        }
     }
 
     /// The key that the next viewer will have.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use restreamer_sys::socket::{limit_unsent, prepare};
+use slog::info;
 
 use super::guests::{Next, refused};
+use super::handoff::{Command, HandedOver};
 use super::token::Token;
-use super::{Worker, rename};
+use super::{Worker, rename, unwatch, watch};
 use crate::config::{RefuseWith, Secret};
 use crate::http::auth::{Guard, Verdict};
 use crate::http::forwarded;
@@ -43,7 +45,7 @@ type Reply = Box<dyn FnOnce(Response) + Send>;
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A stream of this worker.
+    /// A stream, of this worker or of another.
     Stream(usize),
     /// Whether a stream is connected; one that does not exist never is.
     Check(Option<usize>),
@@ -64,6 +66,11 @@ pub fn routes(resources: &[Resource]) -> Routes<usize> {
 /// A short text of the contract, without a line's end.
 fn word(status: u16, text: &'static str) -> Response {
     Response::with_body(status, "text/plain; charset=utf-8", text.as_bytes())
+}
+
+/// What somebody gets whom a busy worker cannot serve now.
+fn unavailable() -> Response {
+    Response::stream(503).header("Retry-After", "1")
 }
 
 /// Whether the client may have the resource; if not, what it gets, and why.
@@ -152,7 +159,10 @@ impl Worker {
         now: Instant,
     ) -> Next {
         let response = match target {
-            Target::Stream(stream) => return self.show(stream, connection, request, rest, now),
+            Target::Stream(stream) => {
+                let asked = HandedOver { stream, connection, request, rest };
+                return self.show(key, asked, now);
+            }
             Target::Node(question) => {
                 let desk = self.desk.clone();
                 let asker = Asker::new(connection, &request, rest);
@@ -184,7 +194,7 @@ impl Worker {
     }
 
     fn check(&self, stream: Option<usize>) -> Response {
-        if stream.is_some_and(|stream| self.streams[stream].is_connected()) {
+        if stream.is_some_and(|stream| self.board.is_connected(stream)) {
             word(200, "200 ok")
         } else {
             word(404, "404 not found")
@@ -206,11 +216,16 @@ impl Worker {
             (false, false) => None,
         };
         let (Some(stream), Some(on)) = (stream, on) else { return word(400, "400 bad request") };
-        if request.method != Method::Head {
-            self.streams[stream].switch(on, client, now);
-            self.mark(stream);
+        if request.method == Method::Head {
+            return word(202, "202 accepted");
         }
-        word(202, "202 accepted")
+        if self.board.switch(stream, on) {
+            let path = self.board.path(stream);
+            info!(self.log, "{client} has switched {path} {}", if on { "on" } else { "off" };
+                "event" => "control", "stream" => path, "client" => client.to_string());
+        }
+        // Told again, and again if need be, to a worker that was too busy to hear it.
+        if on || self.end_viewers(stream, now) { word(202, "202 accepted") } else { unavailable() }
     }
 
     /// Has something answered that may take time: `ask` has the answer at once, or gives it to
@@ -231,26 +246,35 @@ impl Worker {
         }
     }
 
-    /// Shows a stream to a viewer, or what it would get.
-    fn show(
-        &mut self,
-        stream: usize,
-        connection: Connection,
-        request: Request,
-        rest: Vec<u8>,
-        now: Instant,
-    ) -> Next {
+    /// Ends the viewers of a stream that is switched off, or has the worker do it that has the
+    /// stream. Answers whether that is to happen.
+    pub(super) fn end_viewers(&mut self, stream: usize, now: Instant) -> bool {
+        if let Some(here) = self.streams.get_mut(stream) {
+            here.switched_off(now);
+            self.streams.mark(stream);
+            return true;
+        }
+        let owner = self.board.owner(stream);
+        self.workers[owner].hand_over(Command::SwitchedOff { stream }).is_ok()
+    }
+
+    /// Shows a stream to a viewer, or what it would get. `key` is the guest's that asks for it.
+    pub(super) fn show(&mut self, key: ViewerKey, asked: HandedOver, now: Instant) -> Next {
+        let Some(stream) = self.streams.get(asked.stream) else {
+            return self.hand_over(key, asked);
+        };
+        let HandedOver { stream: number, connection, request, rest } = asked;
         let client = connection.client;
         let admitted = match request.method {
-            Method::Get => self.streams[stream].admit(client),
-            _head => self.streams[stream].would_admit(client),
+            Method::Get => stream.admit(client),
+            _head => stream.would_admit(client),
         };
         let response = match admitted {
             Ok(()) => Response::stream(200),
             Err(why) => {
                 let response = self.refused_stream();
                 let status = response.status();
-                self.refuse(Target::Stream(stream), &connection, &request, status, why.reason());
+                self.refuse(Target::Stream(number), &connection, &request, status, why.reason());
                 response
             }
         };
@@ -259,8 +283,46 @@ impl Worker {
             return Next::Send(Asker::new(connection, &request, rest).answer_last(response));
         }
         let head = response.outgoing(request.method, request.version, false).head;
-        self.join(connection, stream, Visit::new(request, now), head, now);
+        self.join(connection, number, Visit::new(request, now), head, now);
         Next::Gone
+    }
+
+    /// Hands a request over to the worker that has its stream.
+    fn hand_over(&mut self, key: ViewerKey, asked: HandedOver) -> Next {
+        if unwatch(self.poll.registry(), &asked.connection.socket).is_err() {
+            self.counts.accept_error();
+            return Next::Gone;
+        }
+        let owner = self.board.owner(asked.stream);
+        let Err(command) = self.workers[owner].hand_over(Command::Asked(Box::new(asked))) else {
+            self.counts.handed_over();
+            return Next::Gone;
+        };
+        // It has more to do than there is room for, or has stopped.
+        let Command::Asked(asked) = command else { return Next::Gone };
+        let HandedOver { stream, connection, request, rest } = *asked;
+        let response = unavailable();
+        let target = Target::Stream(stream);
+        self.refuse(target, &connection, &request, response.status(), "worker_busy");
+        self.metrics.answered(response.status());
+        if watch(self.poll.registry(), &connection.socket, Token::Guest(key)).is_err() {
+            self.counts.accept_error();
+            return Next::Gone;
+        }
+        Next::Send(Asker::new(connection, &request, rest).answer_last(response))
+    }
+
+    /// Goes on with a request that another worker has handed over.
+    pub(super) fn take_over(&mut self, asked: HandedOver, now: Instant) {
+        let key = self.guests.reserve();
+        let socket = &asked.connection.socket;
+        if watch(self.poll.registry(), socket, Token::Guest(key)).is_err() {
+            self.counts.accept_error();
+            return;
+        }
+        if let Next::Send(draining) = self.show(key, asked, now) {
+            self.guests.adopt(key, draining, now);
+        }
     }
 
     fn join(
@@ -271,18 +333,20 @@ impl Worker {
         head: Vec<u8>,
         now: Instant,
     ) {
-        let token = Token::Viewer(stream, self.streams[stream].next_key());
+        let number = stream;
+        let stream = self.streams.get_mut(number).expect("it has admitted the viewer");
+        let token = Token::Viewer(number, stream.next_key());
         let socket = &connection.socket;
         let ready = prepare(socket.as_fd(), LIVENESS)
             .and_then(|()| limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX))
             .and_then(|()| rename(self.poll.registry(), socket, token));
         match ready {
             Ok(()) => {
-                self.streams[stream].join(connection, visit, head, now);
-                self.mark(stream);
+                stream.join(connection, visit, head, now);
+                self.streams.mark(number);
             }
             Err(_gone) => {
-                self.streams[stream].dismiss(connection.client);
+                stream.dismiss(connection.client);
                 self.counts.accept_error();
             }
         }
@@ -308,7 +372,7 @@ impl Worker {
         reason: &'static str,
     ) {
         if let Target::Stream(stream) = target {
-            self.streams[stream].refused(reason);
+            self.board.refused(stream, reason);
         }
         self.access.log(Entry {
             peer: connection.peer,

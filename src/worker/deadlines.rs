@@ -11,10 +11,9 @@ pub struct Deadlines {
 }
 
 impl Deadlines {
-    /// Every stream is due at `now`.
-    pub fn new(streams: usize, now: Instant) -> Deadlines {
-        let order = (0..streams).map(|stream| (now, stream)).collect();
-        Deadlines { order, of: vec![Some(now); streams] }
+    /// No stream has one.
+    pub fn new(streams: usize) -> Deadlines {
+        Deadlines { order: BTreeSet::new(), of: vec![None; streams] }
     }
 
     /// The first of all.
@@ -58,7 +57,9 @@ mod tests {
     fn the_earliest_comes_first_and_once() {
         let now = Instant::now();
         let at = |s| now + Duration::from_secs(s);
-        let mut deadlines = Deadlines::new(3, now);
+        let mut deadlines = Deadlines::new(3);
+        assert_eq!(deadlines.next(), None);
+        (0..3).for_each(|stream| deadlines.set(stream, Some(now)));
         assert_eq!(deadlines.take_due(now), Some(0));
         assert_eq!(deadlines.take_due(now), Some(1));
         assert_eq!(deadlines.take_due(now), Some(2));

@@ -19,8 +19,8 @@ use crate::clock::earlier;
 use crate::http::request::{Method, Version};
 use crate::http::response::Response;
 use crate::limits::{
-    ANSWER_TIMEOUT, CATCH_UP_BYTES_PER_TURN_MAX, GUESTS_BYTES_PER_TURN_MAX, GUESTS_MAX,
-    GUESTS_PER_TURN_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT, SLOW_GUESTS_MAX,
+    ANSWER_TIMEOUT, BODIES_BYTES_MAX, CATCH_UP_BYTES_PER_TURN_MAX, GUESTS_BYTES_PER_TURN_MAX,
+    GUESTS_MAX, GUESTS_PER_TURN_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT, SLOW_GUESTS_MAX,
 };
 use crate::metrics::Metrics;
 use crate::stream::ViewerKey;
@@ -119,6 +119,11 @@ pub enum Next {
 }
 
 impl Guests {
+    /// Those of one worker of so many; all together keep the bounds of the node.
+    pub fn new(workers: usize) -> Guests {
+        Guests { bodies: Bodies::new(BODIES_BYTES_MAX / workers), ..Guests::default() }
+    }
+
     /// Makes room if there is none; answers the key that the next guest will have.
     pub fn reserve(&mut self) -> ViewerKey {
         while self.places.len() >= GUESTS_MAX && self.turn_out_eldest() {}
@@ -128,19 +133,13 @@ impl Guests {
     /// Takes in a guest whose connection is registered under the key just
     /// [reserved](Guests::reserve); it is looked at in this turn.
     pub fn enter(&mut self, key: ViewerKey, asking: Asking, now: Instant) {
-        assert_eq!(key.index, self.places.vacant_key(), "reserved, and nothing has changed since");
-        let deadline = now + Stage::Asking.timeout();
-        self.places.insert(Place {
-            generation: key.generation,
-            marked: false,
-            stage: Stage::Asking,
-            deadline,
-            body: None,
-            guest: Some(Guest::Asking(asking)),
-        });
-        self.generation = (self.generation + 1) & ViewerKey::GENERATION_MASK;
-        self.queues[Stage::Asking as usize].insert((deadline, key.index));
-        self.mark(key);
+        self.insert(key, Guest::Asking(asking), now);
+    }
+
+    /// The same for one who has asked another worker, and is to be sent its answer.
+    pub fn adopt(&mut self, key: ViewerKey, draining: Draining, now: Instant) {
+        self.insert(key, Guest::Sending(draining), now);
+        self.make_room(Stage::Sending);
     }
 
     /// A guest's connection has something to tell.
@@ -264,6 +263,27 @@ impl Guests {
                 self.remove(index);
             }
         }
+    }
+
+    fn insert(&mut self, key: ViewerKey, guest: Guest, now: Instant) {
+        assert_eq!(key.index, self.places.vacant_key(), "reserved, and nothing has changed since");
+        let stage = guest.stage();
+        let deadline = now + stage.timeout();
+        let body = match &guest {
+            Guest::Sending(draining) => self.bodies.hold(draining.body()),
+            _no_body => None,
+        };
+        self.places.insert(Place {
+            generation: key.generation,
+            marked: false,
+            stage,
+            deadline,
+            body,
+            guest: Some(guest),
+        });
+        self.generation = (self.generation + 1) & ViewerKey::GENERATION_MASK;
+        self.queues[stage as usize].insert((deadline, key.index));
+        self.mark(key);
     }
 
     fn take(&mut self, key: ViewerKey) -> Option<Guest> {

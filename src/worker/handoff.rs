@@ -1,17 +1,19 @@
-//! What other threads hand to a worker.
+//! What other threads, and other workers, hand to a worker.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use mio::{Registry, Waker};
 
 use super::token::Token;
+use crate::http::request::Request;
 use crate::http::response::Response;
-use crate::limits::ANSWERS_MAX;
-use crate::stream::ViewerKey;
+use crate::limits::{ANSWERS_MAX, HANDED_OVER_MAX};
+use crate::stream::{Stream, ViewerKey};
 use crate::upstream::{DialError, Dialed};
+use crate::viewer::Connection;
 
 /// Something for a worker to do.
 #[derive(Debug)]
@@ -30,6 +32,40 @@ pub enum Command {
         /// Its answer.
         response: Box<Response>,
     },
+    /// Another worker's guest asks for a stream of this one.
+    Asked(Box<HandedOver>),
+    /// A stream is to go to another worker.
+    Give {
+        /// The stream.
+        stream: usize,
+        /// The other worker.
+        to: usize,
+    },
+    /// A stream comes from another worker.
+    Take {
+        /// Its number.
+        number: usize,
+        /// The stream, which no event loop watches now.
+        stream: Box<Stream>,
+    },
+    /// A stream has been switched off.
+    SwitchedOff {
+        /// The stream.
+        stream: usize,
+    },
+}
+
+/// A request for a stream, and the connection that it came on, which no event loop watches now.
+#[derive(Debug)]
+pub struct HandedOver {
+    /// The stream.
+    pub stream: usize,
+    /// The connection.
+    pub connection: Connection,
+    /// The request, whose sender may have the stream.
+    pub request: Request,
+    /// What came after it.
+    pub rest: Vec<u8>,
 }
 
 /// Sends commands to a worker, and wakes it.
@@ -55,11 +91,11 @@ impl Orders {
     }
 }
 
-/// Makes the queue of a worker with so many streams. There is at most one attempt a stream; the
-/// rest of the room is for answers. Who finds the queue full of these waits for the worker, and is
-/// never one itself.
+/// Makes the queue of a worker of a node with so many streams. There is at most one attempt a
+/// stream; the rest of the room is for answers, and for what other workers hand over. A thread that
+/// finds the queue full waits for the worker; another worker never does.
 pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Orders)> {
-    let (queue, commands) = sync_channel(streams + ANSWERS_MAX);
+    let (queue, commands) = sync_channel(streams + ANSWERS_MAX + HANDED_OVER_MAX);
     let stop = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(Waker::new(registry, Token::Commands.into())?);
     let orders = Orders { commands, stop: Arc::clone(&stop) };
@@ -75,6 +111,15 @@ impl Sender {
     /// Hands over the answer that a guest waits for.
     pub fn answered(&self, guest: ViewerKey, response: Response) {
         self.send(Command::Answered { guest, response: Box::new(response) });
+    }
+
+    /// Hands over something of another worker's, if there is room: never waits.
+    pub fn hand_over(&self, command: Command) -> Result<(), Command> {
+        self.queue.try_send(command).map_err(|error| match error {
+            TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
+        })?;
+        self.wake();
+        Ok(())
     }
 
     /// Tells the worker to stop. Never waits, not for one that hangs either.

@@ -58,22 +58,29 @@ fn adapted(length: Duration, took: Duration, intake: usize) -> Duration {
 impl Worker {
     /// One turn: takes connections in, answers guests, and gives every marked stream its turn.
     pub(super) fn turn(&mut self, now: Instant) {
+        self.heed_commands(now);
         self.accept(now);
         self.serve_guests(now);
         let (mut intake, mut undone) = (0, false);
-        for stream in std::mem::take(&mut self.marked) {
-            self.is_marked[stream] = false;
-            let turned = self.streams[stream].turn(&mut self.trunk, now);
+        let mut began = Instant::now();
+        for number in self.streams.take_marked() {
+            // One that was given away has left a mark.
+            let Some(stream) = self.streams.get_mut(number) else { continue };
+            let turned = stream.turn(&mut self.trunk, now);
+            let at = Instant::now();
+            self.board.spent(number, at.duration_since(began));
+            began = at;
             intake = intake.max(turned.intake);
             if turned.again {
                 undone = true;
-                self.mark(stream);
+                self.streams.mark(number);
             }
-            self.reschedule(stream, now);
+            self.streams.settle(number, now);
         }
         let took = now.elapsed();
         self.period.turned(now, took, intake, undone);
         self.counts.turned(took);
+        self.counts.has(self.streams.count(), self.streams.viewers());
         self.counts.guests(self.guests.len());
         self.counts.turned_out(self.guests.take_turned_out());
         if self.stopping.is_some() {

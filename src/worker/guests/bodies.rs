@@ -6,17 +6,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::limits::BODIES_BYTES_MAX;
-
 /// The bodies that are held, each once.
 #[derive(Debug, Default)]
 pub(super) struct Bodies {
     /// By where they are: how many hold them.
     held: HashMap<usize, usize>,
     bytes: usize,
+    /// Beyond this they are too large.
+    most: usize,
 }
 
 impl Bodies {
+    /// None are held, and so many bytes may be.
+    pub(super) fn new(most: usize) -> Bodies {
+        Bodies { most, ..Bodies::default() }
+    }
+
     /// Somebody holds a body.
     pub(super) fn hold(&mut self, body: Option<&Arc<[u8]>>) -> Option<Arc<[u8]>> {
         let body = body?;
@@ -41,7 +46,7 @@ impl Bodies {
 
     /// Whether they are more than there may be.
     pub(super) fn are_too_large(&self) -> bool {
-        self.bytes > BODIES_BYTES_MAX
+        self.bytes > self.most
     }
 }
 
@@ -56,8 +61,8 @@ mod tests {
 
     #[test]
     fn a_body_counts_once_however_many_hold_it() {
-        let mut bodies = Bodies::default();
-        let large: Arc<[u8]> = vec![0; BODIES_BYTES_MAX].into();
+        let mut bodies = Bodies::new(1000);
+        let large: Arc<[u8]> = vec![0; 1000].into();
         let small: Arc<[u8]> = vec![0; 1].into();
         let first = bodies.hold(Some(&large));
         let second = bodies.hold(Some(&large));

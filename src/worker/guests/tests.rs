@@ -13,7 +13,7 @@ struct House {
 impl House {
     fn new() -> House {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        House { listener, guests: Guests::default(), now: Instant::now() }
+        House { listener, guests: Guests::new(1), now: Instant::now() }
     }
 
     fn enter(&mut self) -> (ViewerKey, TcpStream) {

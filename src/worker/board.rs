@@ -1,0 +1,142 @@
+//! What workers know of each other: who has which stream, and what each has to do.
+//!
+//! Written with plain atomic stores, a few a turn, and read when a request is for a stream that is
+//! not here, or when streams are spread anew.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::metrics::{StreamMetrics, StreamStatus};
+use crate::stream::gate::Gate;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Board {
+    streams: Box<[Entry]>,
+    /// What each worker has had to do, in nanoseconds.
+    busy_ns: Box<[AtomicU64]>,
+}
+
+/// A stream on the board.
+#[derive(Debug)]
+pub struct Entry {
+    /// Where it is served.
+    pub path: String,
+    /// The worker that has it.
+    pub owner: AtomicUsize,
+    /// It is in every worker, and stays there.
+    pub hot: bool,
+    /// What its turns have taken, in nanoseconds.
+    pub cost_ns: AtomicU64,
+    /// Who may enter it.
+    pub gate: Arc<Gate>,
+    /// What its upstreams are doing.
+    pub status: Arc<StreamStatus>,
+    /// What is counted of it.
+    pub metrics: StreamMetrics,
+}
+
+/// What streams and workers had to do in an interval.
+#[derive(Clone, Debug)]
+pub struct Loads {
+    /// Each worker's time.
+    pub workers: Vec<Duration>,
+    /// Each stream.
+    pub streams: Vec<StreamLoad>,
+}
+
+/// What a stream had to do.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamLoad {
+    /// The worker that has it.
+    pub owner: usize,
+    /// The time of its turns.
+    pub cost: Duration,
+    /// It stays where it is.
+    pub fixed: bool,
+}
+
+impl StreamLoad {
+    /// Whether it costs a worker anything of which it could be relieved.
+    pub fn may_move(&self, from: usize) -> bool {
+        self.owner == from && !self.fixed && !self.cost.is_zero()
+    }
+}
+
+impl Board {
+    /// Streams in the order of their numbers, and so many workers.
+    pub fn new(streams: impl IntoIterator<Item = Entry>, workers: usize) -> Board {
+        let busy_ns = (0..workers).map(|_| AtomicU64::new(0)).collect();
+        Board { streams: streams.into_iter().collect(), busy_ns }
+    }
+
+    /// Where the stream is served.
+    pub fn path(&self, stream: usize) -> &str {
+        &self.streams[stream].path
+    }
+
+    /// The worker that has the stream, or will have it before it reads what it is sent now.
+    pub fn owner(&self, stream: usize) -> usize {
+        self.streams[stream].owner.load(Ordering::Acquire)
+    }
+
+    /// The stream has been sent to another worker: what is sent there from now on finds it.
+    pub fn given(&self, stream: usize, owner: usize) {
+        self.streams[stream].owner.store(owner, Ordering::Release);
+    }
+
+    /// Whether the stream's viewers are spread over all workers.
+    pub fn is_hot(&self, stream: usize) -> bool {
+        self.streams[stream].hot
+    }
+
+    /// Whether the stream's upstream is connected.
+    pub fn is_connected(&self, stream: usize) -> bool {
+        self.streams[stream].status.is_connected()
+    }
+
+    /// Switches the stream on or off: from now on nobody, or everybody, may enter. Answers whether
+    /// that changes anything.
+    pub fn switch(&self, stream: usize, on: bool) -> bool {
+        let Entry { gate, metrics, .. } = &self.streams[stream];
+        let changes = gate.switch(on);
+        if changes {
+            metrics.switched(on);
+        }
+        changes
+    }
+
+    /// Counts a request for the stream that was refused.
+    pub fn refused(&self, stream: usize, reason: &str) {
+        self.streams[stream].metrics.refused(reason);
+    }
+
+    /// Counts what a stream's turn took.
+    pub fn spent(&self, stream: usize, took: Duration) {
+        self.streams[stream].cost_ns.fetch_add(nanoseconds(took), Ordering::Relaxed);
+    }
+
+    /// Counts what a worker had to do.
+    pub fn worked(&self, worker: usize, took: Duration) {
+        self.busy_ns[worker].fetch_add(nanoseconds(took), Ordering::Relaxed);
+    }
+
+    /// What everybody had to do since the last time.
+    pub fn take_loads(&self) -> Loads {
+        let take = |of: &AtomicU64| Duration::from_nanos(of.swap(0, Ordering::Relaxed));
+        let of_stream = |entry: &Entry| StreamLoad {
+            owner: entry.owner.load(Ordering::Acquire),
+            cost: take(&entry.cost_ns),
+            fixed: entry.hot,
+        };
+        Loads {
+            workers: self.busy_ns.iter().map(take).collect(),
+            streams: self.streams.iter().map(of_stream).collect(),
+        }
+    }
+}
+
+fn nanoseconds(of: Duration) -> u64 {
+    u64::try_from(of.as_nanos()).unwrap_or(u64::MAX)
+}

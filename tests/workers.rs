@@ -1,0 +1,119 @@
+//! Several workers: whoever accepts, each viewer gets its stream; streams move without a gap.
+
+mod support;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use serde_json::json;
+use support::crowd::{Crowd, Pace};
+use support::node::{Node, api, stream};
+use support::packets::PACKET_BYTES;
+use support::source::{Source, Speech};
+use support::{eventually, http};
+
+const BITS_PER_SECOND: u64 = 8_000_000;
+
+/// The packet number in the first whole packet that a viewer gets.
+fn first_number(node: &Node, path: &str) -> u64 {
+    let mut socket = http::watch(node.address, path);
+    let bytes = http::read_bytes(&mut socket, PACKET_BYTES);
+    u64::from_be_bytes(bytes[4..12].try_into().unwrap())
+}
+
+#[test]
+fn a_viewer_gets_its_stream_whoever_accepts() {
+    const VIEWERS: usize = 40;
+    const FAR: u64 = 1 << 40;
+    let near = Source::start(Speech::Raw, BITS_PER_SECOND);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let far = Source::start_at(listener, Speech::Raw, BITS_PER_SECOND, FAR);
+    let (near_url, far_url) = (near.url(Speech::Raw), far.url(Speech::Raw));
+    let node = Node::with(&json!({ "workers": 3, "pin_workers": true, "resources": [
+        stream("/near.ts", &near_url),
+        stream("/far.ts", &far_url),
+        api("/check", "check", Some("/far.ts")),
+        api("/control", "control", Some("/far.ts")),
+    ]}));
+    node.await_metric("streaming_source_connected", "", |connected| connected == 2.0);
+    let mut crowd = Crowd::new();
+    for path in ["/near.ts", "/far.ts"] {
+        crowd.join(node.address, path, VIEWERS, Pace::Fast);
+    }
+    crowd.watch(Duration::from_secs(1));
+    for (number, watcher) in crowd.watchers.iter().enumerate() {
+        watcher.verifier.assert_perfect(&format!("viewer {number}"));
+        assert!(!watcher.ended && watcher.verifier.packets > 0, "viewer {number}");
+    }
+    for _ in 0..VIEWERS {
+        assert!(first_number(&node, "/near.ts") < FAR);
+        assert!(first_number(&node, "/far.ts") >= FAR);
+        assert_eq!(http::request(node.address, "HEAD", "/far.ts").status, 200);
+        assert_eq!(http::get(node.address, "/check").status, 200);
+        assert_eq!(http::get(node.address, "/none.ts").status, 404);
+    }
+    // The kernel spreads connections by their hash: 280 and more, each worker has some.
+    for worker in ["0", "1", "2"] {
+        let of = format!("worker=\"{worker}\"");
+        assert!(node.count("restreamer_accepted_total", &of) > 0, "worker {worker}");
+        assert!(node.count("restreamer_handed_over_total", &of) > 0, "worker {worker}");
+    }
+    for (worker, streams, viewers) in [("0", 1, VIEWERS), ("1", 1, VIEWERS), ("2", 0, 0)] {
+        let of = format!("worker=\"{worker}\"");
+        node.await_count("restreamer_worker_viewers", &of, viewers as u64);
+        node.await_count("restreamer_worker_streams", &of, streams);
+    }
+    node.await_metric("restreamer_worker_busy_seconds_total", "worker=\"1\"", |busy| busy > 0.0);
+
+    // Whoever is told to switch a stream off, nobody gets it from then on.
+    for _ in 0..VIEWERS {
+        assert_eq!(http::get(node.address, "/control?offline").status, 202);
+        assert_eq!(http::get(node.address, "/far.ts").status, 404);
+        assert_eq!(http::get(node.address, "/control?online").status, 202);
+        let back = || (http::request(node.address, "HEAD", "/far.ts").status == 200).then_some(());
+        eventually("the stream to be on again", back);
+    }
+    assert!(node.stop().success());
+}
+
+#[test]
+fn a_stream_moves_to_an_idle_worker_and_its_viewers_miss_nothing() {
+    const VIEWERS: usize = 150;
+    let source = Source::start(Speech::Http, BITS_PER_SECOND);
+    let url = source.url(Speech::Http);
+    // Streams are dealt out in turn: the two that are watched meet at worker 0.
+    let node = Node::with(&json!({ "workers": 2, "resources": [
+        stream("/a.ts", &url),
+        stream("/b.ts", &url),
+        stream("/c.ts", &url),
+    ]}));
+    node.await_metric("streaming_source_connected", "", |connected| connected == 3.0);
+    let mut crowd = Crowd::new();
+    for path in ["/a.ts", "/c.ts"] {
+        crowd.join(node.address, path, VIEWERS, Pace::Fast);
+    }
+    crowd.join(node.address, "/a.ts", 1, Pace::Stalled);
+    let moved = || node.count("restreamer_streams_moved_total", "worker=\"0\"") > 0;
+    crowd.watch_until(|_| moved(), Duration::from_secs(60));
+    crowd.join(node.address, "/a.ts", 10, Pace::Fast);
+    crowd.join(node.address, "/c.ts", 10, Pace::Fast);
+    crowd.watch(Duration::from_secs(2));
+    for (number, watcher) in crowd.watchers.iter().enumerate() {
+        assert!(!watcher.ended, "viewer {number} was cut");
+        if watcher.pace() == Pace::Fast {
+            watcher.verifier.assert_perfect(&format!("viewer {number}"));
+            assert!(watcher.verifier.packets > 0, "viewer {number}");
+        }
+    }
+    for worker in ["0", "1"] {
+        let of = format!("worker=\"{worker}\"");
+        node.await_metric("restreamer_worker_viewers", &of, |viewers| viewers >= 160.0);
+    }
+    // Its upstream has moved with it: one that ends is noticed, and reached again.
+    let before = source.connections();
+    let ended = node.metric("restreamer_viewers_ended_total", "finished");
+    assert_eq!((before, ended), (3, 0.0));
+    source.stop();
+    node.await_metric("streaming_source_connected", "", |connected| connected == 0.0);
+    assert!(node.stop().success());
+}
