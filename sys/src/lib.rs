@@ -5,6 +5,7 @@
 //! [`std::os::fd::OwnedFd`]; what the kernel answers in the ordinary course of things is a value
 //! ([`Moved`]), not an error.
 
+pub mod cpu;
 pub mod datagram;
 pub mod file;
 pub mod limit;
