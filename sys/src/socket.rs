@@ -1,5 +1,6 @@
 //! TCP sockets: listening, and the options that a viewer's connection gets.
 
+use std::ffi::OsString;
 use std::io;
 use std::mem::size_of;
 use std::net::{SocketAddr, TcpListener};
@@ -109,6 +110,22 @@ pub fn limit_unsent(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
     };
     nix::errno::Errno::result(answer)?;
     Ok(())
+}
+
+/// Sets the congestion control of a TCP connection (`TCP_CONGESTION`, tcp(7)), before or after it
+/// is made; a listener's is inherited. `name` has 15 bytes at most.
+///
+/// One that the kernel does not have is [`io::ErrorKind::NotFound`]. One that it has but that is
+/// not among `net.ipv4.tcp_allowed_congestion_control` is [`io::ErrorKind::PermissionDenied`]
+/// without `CAP_NET_ADMIN`, which is what it takes to load a missing module, too
+/// (`tcp_set_congestion_control` in `net/ipv4/tcp_cong.c`).
+pub fn set_congestion(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    Ok(setsockopt(&socket, sockopt::TcpCongestion, &OsString::from(name))?)
+}
+
+/// The congestion control of a TCP connection.
+pub fn congestion(socket: BorrowedFd<'_>) -> io::Result<String> {
+    Ok(getsockopt(&socket, sockopt::TcpCongestion)?.to_string_lossy().into_owned())
 }
 
 /// Connects to a unix stream socket, before `timeout` has passed (`None`: whenever it is taken).
@@ -236,6 +253,40 @@ mod tests {
         };
         let (free, bounded) = (fill(None), fill(Some(65_536)));
         assert!(bounded < free, "{bounded} of {free}");
+    }
+
+    /// `reno` is in every kernel, and everybody may have it.
+    #[test]
+    fn a_congestion_control_is_taken_before_and_after_connecting() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let mut far = listener.accept().unwrap().0;
+        set_congestion(far.as_fd(), "reno").unwrap();
+        assert_eq!(congestion(far.as_fd()).unwrap(), "reno");
+        far.write_all(b"still there").unwrap();
+        let mut got = [0; 11];
+        near.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"still there");
+        set_congestion(listener.as_fd(), "reno").unwrap();
+        let _near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let far = listener.accept().unwrap().0;
+        assert_eq!(congestion(far.as_fd()).unwrap(), "reno");
+    }
+
+    #[test]
+    fn a_congestion_control_that_is_unknown_changes_nothing() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        let before = congestion(listener.as_fd()).unwrap();
+        assert!(!before.is_empty());
+        for name in ["no-such-control", "RENO"] {
+            let error = set_congestion(listener.as_fd(), name).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{name}: {error}");
+        }
+        assert_eq!(congestion(listener.as_fd()).unwrap(), before);
+        let unix = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
+        let error = set_congestion(unix.as_fd(), "reno").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EOPNOTSUPP));
     }
 
     #[test]
