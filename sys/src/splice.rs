@@ -52,6 +52,8 @@ impl Drain {
 
 #[cfg(test)]
 mod tests {
+    mod into_pipe;
+
     use std::io::{IoSlice, Read};
     use std::net::{TcpListener, TcpStream};
 
