@@ -49,7 +49,7 @@ fn a_viewer_gets_its_stream_whoever_accepts() {
         assert!(first_number(&node, "/near.ts") < FAR);
         assert!(first_number(&node, "/far.ts") >= FAR);
         assert_eq!(http::request(node.address, "HEAD", "/far.ts").status, 200);
-        assert_eq!(http::get(node.address, "/check").status, 200);
+        assert_eq!(http::fetch(node.address, "/check").status, 200);
         assert_eq!(http::get(node.address, "/none.ts").status, 404);
     }
     // The kernel spreads connections by their hash: 280 and more, each worker has some.
@@ -67,9 +67,9 @@ fn a_viewer_gets_its_stream_whoever_accepts() {
 
     // Whoever is told to switch a stream off, nobody gets it from then on.
     for _ in 0..VIEWERS {
-        assert_eq!(http::get(node.address, "/control?offline").status, 202);
+        assert_eq!(http::fetch(node.address, "/control?offline").status, 202);
         assert_eq!(http::get(node.address, "/far.ts").status, 404);
-        assert_eq!(http::get(node.address, "/control?online").status, 202);
+        assert_eq!(http::fetch(node.address, "/control?online").status, 202);
         let back = || (http::request(node.address, "HEAD", "/far.ts").status == 200).then_some(());
         eventually("the stream to be on again", back);
     }
