@@ -181,7 +181,14 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     };
     side::start(side_listeners, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
-    let making = crew::Making { streams, listeners, root: &root, log_handle: &log_handle, now };
+    let making = crew::Making {
+        streams,
+        listeners,
+        pin: config.pin_workers,
+        root: &root,
+        log_handle: &log_handle,
+        now,
+    };
     let crew = Crew::start(making, &board, parts)?;
     let running = Running {
         addresses,

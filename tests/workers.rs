@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::crowd::{Crowd, Pace};
 use support::node::{Node, api, stream};
-use support::packets::PACKET_BYTES;
+use support::packets::{PACKET_BYTES, packets};
 use support::source::{Source, Speech};
 use support::{eventually, http};
 
@@ -21,6 +21,34 @@ fn first_number(node: &Node, path: &str) -> u64 {
     u64::from_be_bytes(bytes[4..12].try_into().unwrap())
 }
 
+/// The workers are each on a core of their own, as far as there are enough; what decrypts or dials,
+/// and everybody else, is not.
+fn assert_pinned(node: &Node) {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", node.pid())).unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let (mut pinned, mut players) = (0, 0);
+    for task in tasks {
+        // A thread may end while we look.
+        let Ok(status) = std::fs::read_to_string(task.unwrap().path().join("status")) else {
+            continue;
+        };
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        let mask = field("Cpus_allowed").replace(',', "");
+        let allowed = u128::from_str_radix(&mask, 16).unwrap().count_ones() as usize;
+        if field("Name").starts_with("worker-") {
+            assert_eq!(allowed, 1, "{status}");
+            pinned += 1;
+        } else {
+            assert!(allowed >= cores, "{status}");
+            players += usize::from(field("Name") == "dial");
+        }
+    }
+    assert_eq!((pinned, players), (3, 1));
+}
+
 #[test]
 fn a_viewer_gets_its_stream_whoever_accepts() {
     const VIEWERS: usize = 40;
@@ -28,14 +56,19 @@ fn a_viewer_gets_its_stream_whoever_accepts() {
     let near = Source::start(Speech::Raw, BITS_PER_SECOND);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let far = Source::start_at(listener, Speech::Raw, BITS_PER_SECOND, FAR);
+    // A thread plays it, for a minute.
+    let film = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(film.path(), packets(0..320_000)).unwrap();
     let (near_url, far_url) = (near.url(Speech::Raw), far.url(Speech::Raw));
     let node = Node::with(&json!({ "workers": 3, "pin_workers": true, "resources": [
         stream("/near.ts", &near_url),
         stream("/far.ts", &far_url),
+        stream("/film.ts", &format!("file://{}", film.path().display())),
         api("/check", "check", Some("/far.ts")),
         api("/control", "control", Some("/far.ts")),
     ]}));
-    node.await_metric("streaming_source_connected", "", |connected| connected == 2.0);
+    node.await_metric("streaming_source_connected", "", |connected| connected > 2.5);
+    assert_pinned(&node);
     let mut crowd = Crowd::new();
     for path in ["/near.ts", "/far.ts"] {
         crowd.join(node.address, path, VIEWERS, Pace::Fast);
@@ -58,7 +91,7 @@ fn a_viewer_gets_its_stream_whoever_accepts() {
         assert!(node.count("restreamer_accepted_total", &of) > 0, "worker {worker}");
         assert!(node.count("restreamer_handed_over_total", &of) > 0, "worker {worker}");
     }
-    for (worker, streams, viewers) in [("0", 1, VIEWERS), ("1", 1, VIEWERS), ("2", 0, 0)] {
+    for (worker, streams, viewers) in [("0", 1, VIEWERS), ("1", 1, VIEWERS), ("2", 1, 0)] {
         let of = format!("worker=\"{worker}\"");
         node.await_count("restreamer_worker_viewers", &of, viewers as u64);
         node.await_count("restreamer_worker_streams", &of, streams);
@@ -87,14 +120,14 @@ fn a_stream_moves_to_an_idle_worker_and_its_viewers_miss_nothing() {
         stream("/b.ts", &url),
         stream("/c.ts", &url),
     ]}));
-    node.await_metric("streaming_source_connected", "", |connected| connected == 3.0);
+    node.await_metric("streaming_source_connected", "", |connected| connected > 2.5);
     let mut crowd = Crowd::new();
     for path in ["/a.ts", "/c.ts"] {
         crowd.join(node.address, path, VIEWERS, Pace::Fast);
     }
     crowd.join(node.address, "/a.ts", 1, Pace::Stalled);
     let moved = || node.count("restreamer_streams_moved_total", "worker=\"0\"") > 0;
-    crowd.watch_until(|_| moved(), Duration::from_secs(60));
+    crowd.watch_until(|_| moved(), Duration::from_mins(1));
     crowd.join(node.address, "/a.ts", 10, Pace::Fast);
     crowd.join(node.address, "/c.ts", 10, Pace::Fast);
     crowd.watch(Duration::from_secs(2));
@@ -114,6 +147,6 @@ fn a_stream_moves_to_an_idle_worker_and_its_viewers_miss_nothing() {
     let ended = node.metric("restreamer_viewers_ended_total", "finished");
     assert_eq!((before, ended), (3, 0.0));
     source.stop();
-    node.await_metric("streaming_source_connected", "", |connected| connected == 0.0);
+    node.await_metric("streaming_source_connected", "", |connected| connected < 0.5);
     assert!(node.stop().success());
 }

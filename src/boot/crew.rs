@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use slog::{Logger, crit, o};
+use restreamer_sys::cpu;
+use slog::{Logger, crit, info, o, warn};
 
 use super::{BootError, kernel};
 use crate::config::Config;
@@ -45,6 +46,8 @@ pub(super) struct Making<'a> {
     pub(super) streams: Vec<Stream>,
     /// Each worker's listening sockets.
     pub(super) listeners: Vec<Vec<TcpListener>>,
+    /// Each on a core of its own.
+    pub(super) pin: bool,
     pub(super) root: &'a Logger,
     pub(super) log_handle: &'a LogHandle,
     pub(super) now: Instant,
@@ -70,14 +73,19 @@ impl Crew {
         }
         let senders: Arc<[Sender]> = senders.into();
         let (finished, done) = sync_channel(size);
+        let cores = if making.pin { cores(making.root) } else { Vec::new() };
         for (number, mut worker) in workers.into_iter().enumerate() {
+            let core = cores.get(number % cores.len().max(1)).copied();
             worker.meet(Arc::clone(&senders));
             let log = making.root.new(o!("module" => "worker", "worker" => number));
             let end =
                 End { log, log_handle: making.log_handle.clone(), finished: finished.clone() };
             std::thread::Builder::new()
                 .name(format!("worker-{number}"))
-                .spawn(move || end.of(worker.run()))
+                .spawn(move || {
+                    end.pin(core);
+                    end.of(worker.run());
+                })
                 .map_err(kernel("a worker's thread cannot be started"))?;
         }
         if size > 1 {
@@ -113,6 +121,18 @@ struct End {
 }
 
 impl End {
+    /// Keeps the worker on its core, if it has one.
+    fn pin(&self, core: Option<usize>) {
+        let Some(core) = core else { return };
+        match cpu::pin(core) {
+            Ok(()) => {
+                info!(self.log, "pinned to core {core}"; "event" => "start", "core" => core);
+            }
+            Err(why) => warn!(self.log, "cannot be pinned to core {core}: {why}";
+                "event" => "error", "error" => "pin"),
+        }
+    }
+
     fn of(self, result: io::Result<()>) {
         match result {
             Ok(()) => {
@@ -126,6 +146,14 @@ impl End {
             }
         }
     }
+}
+
+/// The cores there are.
+fn cores(log: &Logger) -> Vec<usize> {
+    cpu::cores().unwrap_or_else(|why| {
+        warn!(log, "workers cannot be pinned: {why}"; "event" => "error", "error" => "pin");
+        Vec::new()
+    })
 }
 
 /// Each worker's streams, in the order of all.

@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use restreamer_sys::cpu;
 use slog::{Logger, error, info};
 
 use crate::config::{StaticConfig, mask_passwords};
@@ -162,7 +163,12 @@ impl Static {
     fn start(self: &Arc<Self>) -> io::Result<()> {
         let resource = Arc::clone(self);
         let thread = thread::Builder::new().name("static".into()).stack_size(DIAL_STACK_BYTES);
-        thread.spawn(move || resource.fetch()).map(drop)
+        thread
+            .spawn(move || {
+                cpu::roam();
+                resource.fetch();
+            })
+            .map(drop)
     }
 
     /// Starts the thread that reads.

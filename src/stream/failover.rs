@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use restreamer_sys::cpu;
 use slog::{Logger, info, o, warn};
 
 use super::fill::{Fill, Rejoin};
@@ -238,6 +239,7 @@ impl Failover {
                 info!(log, "nothing comes, the group is joined again"; "event" => "rejoin");
             }
             let rejoin = move || {
+                cpu::roam();
                 if let Err(why) = membership.renew(socket.as_fd())
                     && first
                 {

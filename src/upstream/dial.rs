@@ -9,6 +9,7 @@ use std::io::PipeWriter;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use restreamer_sys::cpu;
 use slog::{Logger, error};
 
 use super::datagram::{self, Payload};
@@ -54,7 +55,10 @@ impl Dialer {
     ) -> Result<(), DialError> {
         let dialer = self.clone();
         let thread = std::thread::Builder::new().name("dial".into()).stack_size(DIAL_STACK_BYTES);
-        let run = move || dialer.run(&remote, &reception, &log, deliver);
+        let run = move || {
+            cpu::roam();
+            dialer.run(&remote, &reception, &log, deliver);
+        };
         thread.spawn(run).map(drop).map_err(DialError::Thread)
     }
 

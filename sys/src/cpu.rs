@@ -1,12 +1,15 @@
 //! The cores that threads run on.
 
 use std::io;
+use std::sync::OnceLock;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// The calling thread, as the calls below have it.
 const SELF: Pid = Pid::from_raw(0);
+/// The cores of the first thread that was pinned, before it was.
+static BEFORE: OnceLock<CpuSet> = OnceLock::new();
 
 /// The cores that the calling thread may use, by the kernel's numbers, ascending; at least one.
 ///
@@ -22,11 +25,22 @@ pub fn cores() -> io::Result<Vec<usize>> {
 /// Keeps the calling thread on one core; `EINVAL` where there is none of this number, or not for us
 /// (a `cpuset`, which is all that keeps a thread from widening its affinity).
 ///
-/// Threads that it starts from then on are pinned there as well (`sched_setaffinity(2)`).
+/// Threads that it starts from then on are pinned there as well (`sched_setaffinity(2)`), unless
+/// they [roam](roam).
 pub fn pin(core: usize) -> io::Result<()> {
+    let before = sched_getaffinity(SELF)?;
+    BEFORE.get_or_init(|| before);
     let mut set = CpuSet::new();
     set.set(core)?;
     Ok(sched_setaffinity(SELF, &set)?)
+}
+
+/// Lets the calling thread, which a pinned one has started, use all the cores that there were
+/// before the first was pinned. Where the kernel does not allow that any more, it stays.
+pub fn roam() {
+    if let Some(before) = BEFORE.get() {
+        let _stays = sched_setaffinity(SELF, before);
+    }
 }
 
 #[cfg(test)]
@@ -87,5 +101,19 @@ mod tests {
             });
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{core}: {error}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_a_pinned_one_starts_may_roam() {
+        let all = cores().unwrap();
+        apart(|| {
+            pin(all[0]).unwrap();
+            let inherited = apart(|| cores().unwrap());
+            let roaming = apart(|| {
+                roam();
+                cores().unwrap()
+            });
+            assert_eq!((inherited, roaming), (vec![all[0]], all.clone()));
+        });
     }
 }
