@@ -3,17 +3,22 @@
 //! Owns the memory of one stream: blocks of 64 KiB, the last of which is open. Input is read
 //! straight into the open block, aligned there, and never moved again: a turn's *chunk* is the
 //! range from the head before to the head after, and a block holds many chunks. So a stream costs
-//! no allocation a turn (the block that falls off the tail becomes the next open one), and a viewer
-//! far behind is served in long slices. Never hands memory to the kernel by reference: what is
-//! written from here is copied, and blocks may be used again.
+//! no allocation a turn (the blocks that fall off the tail become the next open ones), and a viewer
+//! far behind is served in long slices. Blocks are mappings of their own: beyond what the next turn
+//! will fill again, memory that falls off the tail returns to the system at once. Never hands
+//! memory to the kernel by reference: what is written from here is copied, and blocks may be used
+//! again.
 //!
-//! Driven by the stream: `room` and `commit` fill it, `slices` reads it, `evict` ends a turn.
+//! Driven by the stream: `room` and `commit` fill it, `slices` reads it, `evict` ends a turn, `rest`
+//! says that there will be none for a while.
 
 pub mod lag;
 pub mod position;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+
+use restreamer_sys::memory::Pages;
 
 pub use lag::LagLimit;
 pub use position::Position;
@@ -24,7 +29,10 @@ use crate::limits::{BLOCK_BYTES, PACKET_BYTES, ROOM_BYTES_MIN};
 #[derive(Debug, Default)]
 pub struct Ring {
     blocks: VecDeque<Block>,
-    spare: Option<Box<[u8]>>,
+    /// Memory to use again: as much as the last turn took, or one block if it took none.
+    spares: Vec<Pages>,
+    /// Blocks begun since the end of the last turn.
+    begun: usize,
     head: Position,
     /// Bytes after the head, in the open block, that do not make a whole packet yet.
     held: usize,
@@ -33,7 +41,7 @@ pub struct Ring {
 #[derive(Debug)]
 struct Block {
     start: Position,
-    bytes: Box<[u8]>,
+    bytes: Pages,
     /// Bytes in use, whole packets.
     whole: usize,
 }
@@ -56,7 +64,7 @@ impl Ring {
 
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> usize {
-        (self.blocks.len() + usize::from(self.spare.is_some())) * BLOCK_BYTES
+        (self.blocks.len() + self.spares.len()) * BLOCK_BYTES
     }
 
     /// The open block from the held bytes on: (those bytes and the room after them, how many are
@@ -128,18 +136,37 @@ impl Ring {
         }
     }
 
-    /// Lets go of the oldest blocks, as long as `keep` bytes before the head remain.
+    /// Ends a turn: lets go of the oldest blocks, as long as `keep` bytes before the head remain.
     pub fn evict(&mut self, keep: usize) {
+        let spares = std::mem::take(&mut self.begun).max(1);
         while let Some(second) = self.blocks.get(1)
             && self.head.since(second.start) >= keep
         {
-            self.spare = self.blocks.pop_front().map(|block| block.bytes);
+            let evicted = self.blocks.pop_front().expect("there is a second one");
+            if self.spares.len() < spares {
+                self.spares.push(evicted.bytes);
+            }
         }
+        self.spares.truncate(spares);
+    }
+
+    /// Whether it holds memory that only another turn has a use for.
+    pub fn has_spares(&self) -> bool {
+        !self.spares.is_empty()
+    }
+
+    /// No turn is expected soon: memory that waits for one is let go of.
+    pub fn rest(&mut self) {
+        self.spares = Vec::new();
     }
 
     fn begin_block(&mut self) {
-        let mut bytes =
-            self.spare.take().unwrap_or_else(|| vec![0; BLOCK_BYTES].into_boxed_slice());
+        let mut bytes = self.spares.pop().unwrap_or_else(|| {
+            // As where the allocator has nothing more: there is no way on.
+            Pages::map(BLOCK_BYTES)
+                .unwrap_or_else(|why| panic!("no memory for a stream's recent bytes: {why}"))
+        });
+        self.begun += 1;
         if let Some(last) = self.blocks.back() {
             let held = &last.bytes[last.whole..last.whole + self.held];
             bytes[..held.len()].copy_from_slice(held);

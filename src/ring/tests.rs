@@ -64,6 +64,32 @@ fn the_tail_follows_and_blocks_are_used_again() {
 }
 
 #[test]
+fn a_turn_finds_the_memory_that_the_last_one_left() {
+    let mut ring = Ring::new();
+    let turn = pattern(5 * BLOCK_BYTES / PACKET_BYTES * PACKET_BYTES);
+    feed(&mut ring, &turn);
+    ring.evict(0);
+    let bytes = ring.bytes();
+    for _ in 0..10 {
+        feed(&mut ring, &turn);
+        assert!(ring.bytes() <= bytes + BLOCK_BYTES, "nothing new but what a turn is longer");
+        ring.evict(0);
+    }
+    // Smaller turns, fewer spares.
+    for _ in 0..2 {
+        feed(&mut ring, &turn[..PACKET_BYTES]);
+        ring.evict(0);
+    }
+    assert_eq!(ring.bytes(), 2 * BLOCK_BYTES);
+    assert!(ring.has_spares());
+    ring.rest();
+    assert_eq!((ring.bytes(), ring.has_spares()), (BLOCK_BYTES, false));
+    let before = ring.head();
+    feed(&mut ring, &turn);
+    assert!(read(&ring, before, ring.head()) == turn, "it goes on after a rest");
+}
+
+#[test]
 fn slices_stop_where_there_are_no_more() {
     let mut ring = Ring::new();
     feed(&mut ring, &pattern(4 * BLOCK_BYTES));

@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod datagram;
 pub mod file;
 pub mod limit;
+pub mod memory;
 pub mod moved;
 pub mod pipe;
 pub mod process;
