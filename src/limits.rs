@@ -89,16 +89,25 @@ pub const TRUNK_BYTES: usize = 256 * 1024;
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// Room for the next read, below which a ring begins a new block.
 pub const ROOM_BYTES_MIN: usize = 2048;
+/// Time without data after which a ring lets go of memory that it kept for the next turn.
+pub const RING_REST_AFTER: Duration = Duration::from_secs(10);
 /// Slices of a ring in one write.
 pub const SLICES_MAX: usize = 8;
 /// Bytes read from one upstream in one turn; what is left is read in the next.
 pub const FILL_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
 /// Bytes written to one viewer who is catching up, in one turn.
 pub const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
+/// What is written in one turn to all viewers of a worker who are catching up, in bytes, with
+/// [`CATCH_UP_CALL_BYTES`] for each call: about 3 ms, so that a storm of joins makes no live viewer
+/// wait for longer, and 5,000 who join take ten turns.
+pub const CATCH_UP_WORK_BYTES_PER_TURN: usize = 8 * 1024 * 1024;
+/// A call costs what so many bytes more would cost.
+pub const CATCH_UP_CALL_BYTES: usize = 16 * 1024;
 /// Bytes written to guests in one turn, all together: answers that are no stream make no viewer
 /// wait for more than a few milliseconds.
 pub const GUESTS_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
-/// What two turns' data can raise a lag limit to.
+/// What two turns' data can raise a lag limit to, and how far a viewer may lag who waits for
+/// nothing but us: for its share of a turn.
 pub const LAG_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room asked for in the pipe between a command, file, FIFO or TLS connection and a worker.
 pub const UPSTREAM_PIPE_BYTES: usize = 1024 * 1024;
@@ -117,6 +126,7 @@ pub const BACKLOG_MAX: i32 = 4096;
 const _: () = assert!(BLOCK_BYTES > 2 * ROOM_BYTES_MIN && ROOM_BYTES_MIN > PACKET_BYTES);
 const _: () = assert!(SLICES_MAX * (BLOCK_BYTES - ROOM_BYTES_MIN) > TRUNK_BYTES);
 const _: () = assert!(FILL_BYTES_PER_TURN_MAX <= LAG_BYTES_MAX / 2);
+const _: () = assert!(CATCH_UP_BYTES_PER_TURN_MAX * 8 <= CATCH_UP_WORK_BYTES_PER_TURN);
 
 // ---- Viewers and requests ---------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 //! A stream: its upstream, its recent bytes and its viewers.
 //!
 //! Owns all of them, and belongs to one worker with everything it owns: no lock, nothing shared in
-//! the data path. A *turn* reads what the upstream has ([`fill`]), offers the chunk to every live
-//! viewer through the trunk ([`fan_out`]) and serves those catching up from the ring. Never blocks.
-//! Driven by its worker: events mark, `turn` works, `on_deadline` is called when time has come.
+//! the data path. In a turn it reads what the upstream has ([`fill`]) and offers the chunk to every
+//! live viewer through the trunk ([`fan_out`]); when the worker's other streams have done the same,
+//! it serves those catching up from the ring. Never blocks. Driven by its worker: events mark,
+//! `feed` and `catch_up` work, `on_deadline` is called when time has come.
 
 pub mod admission;
 pub mod bytes;
@@ -14,6 +15,7 @@ pub mod fill;
 pub mod gate;
 pub mod intake;
 pub mod join;
+mod members;
 pub mod trunk;
 
 use std::io;
@@ -21,22 +23,22 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use slab::Slab;
 use slog::{Logger, info};
 
 use crate::clock::earlier;
-use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, STALL_CHECK_INTERVAL};
+use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, RING_REST_AFTER, STALL_CHECK_INTERVAL};
 use crate::log::access::{AccessLog, Entry};
 use crate::metrics::stream::StreamGauges;
 use crate::metrics::{StreamCounts, StreamMetrics};
 use crate::ring::{LagLimit, Ring};
 use crate::upstream::Loss;
+use crate::viewer::allowance::Allowance;
 use crate::viewer::{Departure, State, Viewer};
 use admission::Admission;
 use failover::Failover;
 use gate::Gate;
 use intake::Filled;
-use join::Member;
+use members::Members;
 use trunk::Trunk;
 
 pub use fill::Fill;
@@ -51,8 +53,7 @@ pub struct Stream {
     failover: Failover,
     ring: Ring,
     limit: LagLimit,
-    members: Slab<Member>,
-    generation: u32,
+    members: Members,
     /// The upstream may have something to read.
     readable: bool,
     counts: StreamCounts,
@@ -90,15 +91,6 @@ pub struct Parts {
     pub access: AccessLog,
 }
 
-/// What a turn leaves to do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Turned {
-    /// There is more to do at once.
-    pub again: bool,
-    /// What the upstream took of the kernel's buffer, in bytes.
-    pub intake: usize,
-}
-
 impl Stream {
     /// A stream without viewers, whose upstream has not been tried yet.
     pub fn new(parts: Parts, now: Instant) -> Stream {
@@ -109,8 +101,7 @@ impl Stream {
             failover: parts.failover,
             ring: Ring::new(),
             limit: LagLimit::new(parts.lag_packets),
-            members: Slab::new(),
-            generation: 0,
+            members: Members::default(),
             readable: false,
             counts: StreamCounts::default(),
             counted: now,
@@ -155,14 +146,11 @@ impl Stream {
 
     /// The viewers' connections.
     pub fn sockets(&self) -> impl Iterator<Item = (ViewerKey, &TcpStream)> {
-        self.members.iter().map(|(index, member)| {
-            let key = ViewerKey { index, generation: member.generation };
-            (key, &member.viewer.connection.socket)
-        })
+        self.members.iter().map(|(key, viewer)| (key, &viewer.connection.socket))
     }
 
     /// Lets go of a viewer that cannot be watched.
-    pub fn let_go(&mut self, key: ViewerKey, now: Instant) {
+    pub fn drop_viewer(&mut self, key: ViewerKey, now: Instant) {
         self.remove(key.index, Departure::Vanished, now);
     }
 
@@ -171,15 +159,15 @@ impl Stream {
         self.readable = true;
     }
 
-    /// One turn: reads the upstream, sends, and publishes what was counted.
-    pub fn turn(&mut self, trunk: &mut Trunk, now: Instant) -> Turned {
+    /// The first half of a turn: reads the upstream and sends to who is live. Answers what the
+    /// upstream took of the kernel's buffer, in bytes.
+    pub fn feed(&mut self, trunk: &mut Trunk, now: Instant) -> usize {
         let from = self.ring.head();
-        let mut again = false;
         let mut ended = false;
         if std::mem::take(&mut self.readable) {
             match self.failover.fill(&mut self.ring, now) {
                 Filled::Drained => {}
-                Filled::More => (self.readable, again) = (true, true),
+                Filled::More => self.readable = true,
                 Filled::Ended => ended = true,
             }
         }
@@ -196,11 +184,16 @@ impl Stream {
         if ended {
             self.end_viewers(Departure::Finished, now + ENDING_TIMEOUT);
         }
-        again |= self.serve_members(now);
-        self.ring.evict(self.limit.bytes());
+        to.since(from) + self.failover.overhead_bytes()
+    }
+
+    /// The second half: serves who is not live, within what all streams together may spend on that,
+    /// and publishes what was counted. Answers whether there is more to do at once.
+    pub fn catch_up(&mut self, allowance: &mut Allowance, now: Instant) -> bool {
+        let left = self.serve_waiting(allowance, now);
+        self.ring.evict(left.keep);
         self.publish(now);
-        let intake = to.since(from) + self.failover.overhead_bytes();
-        Turned { again, intake }
+        left.again || self.readable
     }
 
     /// Its upstream cannot be watched: it is lost, as if it had broken.
@@ -211,7 +204,13 @@ impl Stream {
 
     /// When the stream wants to be looked at, whatever happens.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        earlier(earlier(self.failover.deadline(now), self.stall_check), self.ending)
+        let viewers = earlier(self.stall_check, self.ending);
+        earlier(earlier(self.failover.deadline(now), self.rest_due()), viewers)
+    }
+
+    /// When the ring is at rest, if it is not already.
+    fn rest_due(&self) -> Option<Instant> {
+        self.ring.has_spares().then(|| self.last_chunk + RING_REST_AFTER)
     }
 
     /// Does what is due. Answers whether the stream needs a turn.
@@ -222,6 +221,10 @@ impl Stream {
         let mut turn = self.readable
             || self.failover.is_silent(now)
             || self.ending.is_some_and(|end| end <= now);
+        if self.rest_due().is_some_and(|due| due <= now) {
+            self.ring.rest();
+            turn = true;
+        }
         if self.stall_check.is_some_and(|due| due <= now) {
             self.stall_check = None;
             self.check_stalled(now);
@@ -231,34 +234,34 @@ impl Stream {
     }
 
     /// We are told to stop: viewers get the rest of their packet and are let go. Answers whether
-    /// somebody could take more at once.
+    /// there are any, who need a turn.
     pub fn stop(&mut self, now: Instant) -> bool {
         self.failover.stop();
         self.end_viewers(Departure::Stopped, now + DRAIN_TIMEOUT);
-        let again = self.serve_members(now);
         self.publish(now);
-        again
+        self.members.len() > 0
     }
 
     /// Cuts the viewers who have not taken the rest in time.
     pub fn cut(&mut self, now: Instant) {
-        let left: Vec<_> = self.members.iter().map(|(key, _)| key).collect();
-        for key in left {
-            self.remove(key, Departure::TooSlowToEnd, now);
+        for index in self.members.places() {
+            self.remove(index, Departure::TooSlowToEnd, now);
         }
         self.publish(now);
     }
 
     /// Ends every viewer; see [`Viewer::end`].
     fn end_viewers(&mut self, why: Departure, deadline: Instant) {
-        for (_, member) in &mut self.members {
-            member.viewer.end(why, &self.ring, deadline, &mut self.counts);
-        }
+        let stay = self.members.each(|viewer| {
+            viewer.end(why, &self.ring, deadline, &mut self.counts);
+            None
+        });
+        assert!(stay.is_empty(), "who ends is let go in a turn");
     }
 
-    fn remove(&mut self, key: usize, why: Departure, now: Instant) {
+    fn remove(&mut self, index: usize, why: Departure, now: Instant) {
         self.count_time(now);
-        let Viewer { connection, visit, .. } = self.members.remove(key).viewer;
+        let Viewer { connection, visit, .. } = self.members.remove(index);
         self.gate.leave();
         self.admission.leave(connection.client);
         self.metrics.ended(why.reason());
@@ -291,18 +294,15 @@ impl Stream {
     fn publish(&mut self, now: Instant) {
         self.count_time(now);
         let mut gauges = StreamGauges {
+            live: self.members.live(),
             lag_limit: self.limit.bytes(),
             ring: self.ring.bytes(),
             ..StreamGauges::default()
         };
-        let mut waits = false;
         self.ending = None;
-        for (_, member) in &self.members {
-            let position = match &member.viewer.state {
-                State::Live(_) => {
-                    gauges.live += 1;
-                    continue;
-                }
+        for viewer in self.members.waiting() {
+            let position = match &viewer.state {
+                State::Live(_) => unreachable!("who is live does not wait"),
                 State::CatchingUp(state) => {
                     gauges.catching_up += 1;
                     state.position()
@@ -313,10 +313,9 @@ impl Stream {
                     state.position()
                 }
             };
-            waits = true;
             gauges.lag = gauges.lag.max(self.ring.head().since(position));
         }
-        if waits {
+        if gauges.catching_up + gauges.ending > 0 {
             self.check_soon(now);
         }
         self.metrics.publish(&mut self.counts, &gauges);

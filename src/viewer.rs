@@ -8,6 +8,7 @@
 //! Never holds a copy of the stream beyond the rest of one packet. Driven by the stream's turn; a
 //! guest that is no viewer is driven by the worker.
 
+pub mod allowance;
 pub mod asker;
 pub mod asking;
 pub mod catching_up;

@@ -338,7 +338,7 @@ impl Worker {
         self.stopping = Some(now + DRAIN_TIMEOUT);
         self.listeners.close();
         self.guests.dismiss();
-        self.streams.take_marked();
+        self.streams.unmark_all();
         for number in self.streams.numbers() {
             self.stop_stream(number, now);
         }

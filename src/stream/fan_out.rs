@@ -10,9 +10,12 @@ use restreamer_sys::tcp_info::tcp_info;
 use slog::error;
 
 use super::Stream;
+use super::members::Served;
 use super::trunk::Trunk;
-use crate::limits::{HALF_CLOSED_TIMEOUT, SLICES_MAX, UNACKNOWLEDGED_TIMEOUT};
-use crate::ring::Position;
+use crate::limits::{HALF_CLOSED_TIMEOUT, LAG_BYTES_MAX, SLICES_MAX, UNACKNOWLEDGED_TIMEOUT};
+use crate::metrics::StreamCounts;
+use crate::ring::{Position, Ring};
+use crate::viewer::allowance::Allowance;
 use crate::viewer::catching_up::{Came, CatchingUp};
 use crate::viewer::live::Live;
 use crate::viewer::stall::Verdict;
@@ -28,7 +31,7 @@ impl Stream {
         now: Instant,
     ) {
         let mut at = from;
-        while at < to && self.has_live() {
+        while at < to && self.members.live() > 0 {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let used = self.ring.slices(at, to, &mut slices);
             let loaded = match trunk.load(&slices[..used]) {
@@ -48,114 +51,156 @@ impl Stream {
         }
     }
 
-    fn has_live(&self) -> bool {
-        self.members.iter().any(|(_, member)| matches!(member.viewer.state, State::Live(_)))
-    }
-
     /// Sends what the trunk holds, the bytes from `from` to `to`, to every live viewer.
     fn offer(&mut self, trunk: &Trunk, from: Position, to: Position, now: Instant) {
-        let mut gone = Vec::new();
-        for (key, member) in &mut self.members {
-            let viewer = &mut member.viewer;
-            if !matches!(viewer.state, State::Live(_)) {
-                continue;
-            }
+        let counts = &mut self.counts;
+        let gone = self.members.each_live(|viewer| {
             match trunk.send(&viewer.connection.socket) {
-                Ok(Moved::Ended) => gone.push((key, Departure::Left)),
+                Ok(Moved::Ended) => return Some(Departure::Left),
                 Ok(taken) => {
                     let reached = from.advanced(taken.count());
-                    self.counts.live_bytes += taken.count() as u64;
+                    counts.live_bytes += taken.count() as u64;
                     viewer.visit.bytes += taken.count() as u64;
-                    self.counts.packets_sent += reached.packets_since(from);
+                    counts.packets_sent += reached.packets_since(from);
                     viewer.state = Live.offered(from, to, taken);
                 }
-                Err(_broken) => gone.push((key, Departure::Vanished)),
+                Err(_broken) => return Some(Departure::Vanished),
             }
-        }
-        for (key, why) in gone {
-            self.remove(key, why, now);
-        }
+            None
+        });
+        self.let_go(gone, now);
     }
 
-    /// Serves everybody who is not live, and skips those who lag too far. Answers whether somebody
-    /// could take more at once.
-    pub(super) fn serve_members(&mut self, now: Instant) -> bool {
-        let (head, limit) = (self.ring.head(), self.limit.bytes());
-        let mut again = false;
-        let mut gone = Vec::new();
-        for (key, member) in &mut self.members {
-            let viewer = &mut member.viewer;
-            let (socket, ring, counts) = (&viewer.connection.socket, &self.ring, &mut self.counts);
+    /// Serves everybody who is not live, within what all together may have, and skips those who lag
+    /// too far.
+    pub(super) fn serve_waiting(&mut self, allowance: &mut Allowance, now: Instant) -> Left {
+        let (ring, counts) = (&self.ring, &mut self.counts);
+        let limit = self.limit.bytes();
+        let mut left = Left { again: false, keep: limit };
+        let gone = self.members.each_waiting(|viewer| {
             let before = (counts.catching_up_bytes, counts.packets_dropped);
-            match &mut viewer.state {
-                State::Live(_) => {}
-                State::CatchingUp(state) => {
-                    match state.advance(socket, ring, head, counts) {
-                        Ok(Came::There) => {
-                            if state.stall.resume() {
-                                // Were this to fail, the connection is broken, and soon shows it.
-                                let _broken = limit_silence(socket.as_fd());
-                            }
-                            viewer.state = State::Live(Live);
-                        }
-                        Ok(Came::Part) => {
-                            if head.since(state.position()) > limit {
-                                state.skip(ring, counts);
-                            }
-                            again |= !state.is_blocked();
-                        }
-                        Ok(Came::Left) => gone.push((key, Departure::Left)),
-                        Err(_broken) => gone.push((key, Departure::Vanished)),
-                    }
-                }
-                State::Ending(state) => {
-                    if head.since(state.position()) > limit {
-                        state.hurry(ring, state.deadline(), counts);
-                    }
-                    match state.advance(socket, ring, now, counts) {
-                        Ok(None) => again |= !state.is_blocked(),
-                        Ok(Some(why)) => gone.push((key, why)),
-                        Err(_broken) => gone.push((key, Departure::Vanished)),
-                    }
-                }
-            }
+            let served = match &viewer.state {
+                State::Ending(_) => end(viewer, ring, limit, now, allowance, counts),
+                _catching_up => catch_up(viewer, ring, limit, allowance, counts),
+            };
             viewer.visit.bytes += counts.catching_up_bytes - before.0;
             viewer.visit.packets_skipped += counts.packets_dropped - before.1;
+            match &viewer.state {
+                State::CatchingUp(state) if !state.is_blocked() => {
+                    left.again |= !matches!(served, Served::Gone(_));
+                    left.keep = left.keep.max(ring.head().since(state.position()));
+                }
+                State::Ending(state) => {
+                    left.again |= !state.is_blocked() && !matches!(served, Served::Gone(_));
+                }
+                State::CatchingUp(_) | State::Live(_) => {}
+            }
+            served
+        });
+        self.let_go(gone, now);
+        left
+    }
+
+    fn let_go(&mut self, gone: Vec<(usize, Departure)>, now: Instant) {
+        for (index, why) in gone {
+            self.remove(index, why, now);
         }
-        for (key, why) in gone {
-            self.remove(key, why, now);
-        }
-        again
     }
 
     /// Looks at every viewer whose socket is full (on pause, or gone?), and at those who have it
     /// all, have ended their side and were sent nothing since (listening, or gone?).
     pub(super) fn check_stalled(&mut self, now: Instant) {
-        let mut gone = Vec::new();
         let mut silent = false;
-        for (key, member) in &mut self.members {
-            let Viewer { connection, state, .. } = &mut member.viewer;
+        let last_chunk = self.last_chunk;
+        let gone = self.members.each(|Viewer { connection, state, .. }| {
             let socket = connection.socket.as_fd();
             if let State::CatchingUp(state) = state
                 && state.is_blocked()
                 && !matches!(may_stay(state, socket), Ok(true))
             {
-                gone.push((key, Departure::Vanished));
-            } else if let (State::Live(_), Some(since)) = (&*state, connection.half_closed)
-                && self.last_chunk <= since
+                return Some(Departure::Vanished);
+            }
+            if let (State::Live(_), Some(since)) = (&*state, connection.half_closed)
+                && last_chunk <= since
             {
                 silent = true;
                 if now.saturating_duration_since(since) >= HALF_CLOSED_TIMEOUT {
-                    gone.push((key, Departure::Left));
+                    return Some(Departure::Left);
                 }
             }
-        }
-        for (key, why) in gone {
-            self.remove(key, why, now);
-        }
+            None
+        });
+        self.let_go(gone, now);
         if silent {
             self.check_soon(now);
         }
+    }
+}
+
+/// What is left to do for those who are not live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Left {
+    /// Somebody could take more at once.
+    pub(super) again: bool,
+    /// Bytes before the head that somebody may still get.
+    pub(super) keep: usize,
+}
+
+/// Serves one who is catching up, and skips it when it lags beyond `limit` because of its socket:
+/// who waits for its share of a turn has done nothing wrong.
+fn catch_up(
+    viewer: &mut Viewer,
+    ring: &Ring,
+    limit: usize,
+    allowance: &mut Allowance,
+    counts: &mut StreamCounts,
+) -> Served {
+    let State::CatchingUp(state) = &mut viewer.state else {
+        unreachable!("who is live does not wait")
+    };
+    let socket = &viewer.connection.socket;
+    let starved = !state.is_blocked() && allowance.is_spent();
+    match state.advance(socket, ring, ring.head(), allowance, counts) {
+        Ok(Came::There) => {
+            if state.stall.resume() {
+                // Were this to fail, the connection is broken, and soon shows it.
+                let _broken = limit_silence(socket.as_fd());
+            }
+            viewer.state = State::Live(Live);
+            Served::Share
+        }
+        Ok(Came::Part) => {
+            let patience = if state.is_blocked() { limit } else { LAG_BYTES_MAX };
+            if ring.head().since(state.position()) > patience {
+                state.skip(ring, counts);
+            }
+            if starved { Served::Starved } else { Served::Share }
+        }
+        Ok(Came::Left) => Served::Gone(Departure::Left),
+        Err(_broken) => Served::Gone(Departure::Vanished),
+    }
+}
+
+/// Serves one who gets the rest.
+fn end(
+    viewer: &mut Viewer,
+    ring: &Ring,
+    limit: usize,
+    now: Instant,
+    allowance: &mut Allowance,
+    counts: &mut StreamCounts,
+) -> Served {
+    let State::Ending(state) = &mut viewer.state else { unreachable!("the caller has looked") };
+    if ring.head().since(state.position()) > limit {
+        state.hurry(ring, state.deadline(), counts);
+    }
+    let starved = !state.is_blocked() && allowance.is_spent();
+    let ended = state.advance(&viewer.connection.socket, ring, now, allowance, counts);
+    match ended {
+        Ok(None) if starved => Served::Starved,
+        Ok(None) => Served::Share,
+        Ok(Some(why)) => Served::Gone(why),
+        Err(_broken) => Served::Gone(Departure::Vanished),
     }
 }
 

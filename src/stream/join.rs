@@ -6,25 +6,11 @@ use std::time::Instant;
 use super::Stream;
 use super::admission::Full;
 use super::gate::Closed;
+pub use super::members::ViewerKey;
 use crate::http::response::Outgoing;
 use crate::viewer::catching_up::CatchingUp;
 use crate::viewer::visit::Visit;
 use crate::viewer::{Connection, Departure, Heard, State, Viewer};
-
-/// Names a viewer of a stream; one that is gone is named by none ever after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ViewerKey {
-    /// Its place.
-    pub index: usize,
-    /// Which of those who have had that place.
-    pub generation: u32,
-}
-
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) viewer: Viewer,
-    pub(super) generation: u32,
-}
 
 /// What an event says of a viewer's socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,13 +21,6 @@ pub struct Readiness {
     pub writable: bool,
     /// The connection is over in both directions, or broke.
     pub closed: bool,
-}
-
-impl ViewerKey {
-    /// Generations are counted modulo a power of two, so that a key fits an event's token.
-    pub const GENERATION_BITS: u32 = 20;
-    /// Keeps a generation within its bits.
-    pub const GENERATION_MASK: u32 = (1 << Self::GENERATION_BITS) - 1;
 }
 
 /// Why a viewer is refused.
@@ -108,7 +87,7 @@ impl Stream {
 
     /// The key that the next viewer will have.
     pub fn next_key(&self) -> ViewerKey {
-        ViewerKey { index: self.members.vacant_key(), generation: self.generation }
+        self.members.next_key()
     }
 
     /// Takes a viewer in, who was admitted: it gets `head` and the preamble, then the stream from
@@ -117,40 +96,31 @@ impl Stream {
         self.count_time(now);
         let answer = Outgoing { head, body: self.preamble.clone() };
         let state = State::CatchingUp(CatchingUp::joining(answer, self.ring.head()));
-        let viewer = Viewer { connection, state, visit };
-        self.members.insert(Member { viewer, generation: self.generation });
-        self.generation = (self.generation + 1) & ViewerKey::GENERATION_MASK;
+        self.members.insert(Viewer { connection, state, visit });
         self.metrics.joined();
     }
 
     /// Takes note of what a viewer's socket reports. Answers whether the stream needs a turn: to
     /// send, to tell who is left, or to be looked at again in time.
     pub fn on_viewer(&mut self, key: ViewerKey, ready: Readiness, now: Instant) -> bool {
-        let Some(member) = self.members.get_mut(key.index) else { return false };
-        if member.generation != key.generation {
-            return false;
-        }
+        let Some(viewer) = self.members.get_mut(key) else { return false };
         if ready.closed {
-            let why = Departure::of(&member.viewer.connection.socket);
+            let why = Departure::of(&viewer.connection.socket);
             self.remove(key.index, why, now);
             return true;
         }
-        let connection = &mut member.viewer.connection;
-        let mut check = false;
-        match if ready.readable { connection.listen() } else { Heard::Silence } {
-            Heard::Silence => {}
+        let waited = ready.writable && viewer.unblock();
+        match if ready.readable { viewer.connection.listen() } else { Heard::Silence } {
+            Heard::Silence => waited,
             Heard::End => {
-                connection.half_closed.get_or_insert(now);
+                viewer.connection.half_closed.get_or_insert(now);
                 self.check_soon(now);
-                check = true;
+                true
             }
             Heard::Over(why) => {
                 self.remove(key.index, why, now);
-                return true;
+                true
             }
         }
-        let member = &mut self.members[key.index];
-        let waited = ready.writable && member.viewer.unblock();
-        check || waited
     }
 }

@@ -91,9 +91,15 @@ impl Bench {
         bytes
     }
 
-    fn turn(&mut self) -> Turned {
+    fn turn(&mut self) -> bool {
         self.stream.mark_readable();
-        self.stream.turn(&mut self.trunk, self.now)
+        self.work()
+    }
+
+    /// A turn in which the upstream is not read.
+    fn work(&mut self) -> bool {
+        self.stream.feed(&mut self.trunk, self.now);
+        self.stream.catch_up(&mut Allowance::of_a_turn(), self.now)
     }
 
     fn metric(&self, sample: &str) -> u64 {
@@ -343,7 +349,7 @@ fn a_silent_upstream_is_closed_when_its_time_is_up() {
     assert!(!bench.stream.on_deadline(bench.now), "not yet");
     bench.now += Duration::from_millis(1);
     assert!(bench.stream.on_deadline(bench.now));
-    bench.stream.turn(&mut bench.trunk, bench.now);
+    bench.work();
     assert!(!bench.stream.is_connected());
     let mut got = Vec::new();
     far.read_to_end(&mut got).unwrap();
@@ -358,19 +364,19 @@ fn a_paused_viewer_loses_the_kernels_limit_and_gets_it_back() {
         bench.send(60);
         bench.turn();
     }
-    let user_timeout = |bench: &Bench| {
-        let socket = &bench.stream.members[key.index].viewer.connection.socket;
+    let user_timeout = |bench: &mut Bench| {
+        let socket = &bench.stream.members.get_mut(key).unwrap().connection.socket;
         restreamer_sys::socket::user_timeout(socket.as_fd()).unwrap()
     };
     let limit = Some(UNACKNOWLEDGED_TIMEOUT);
     restreamer_sys::socket::set_user_timeout(
-        bench.stream.members[key.index].viewer.connection.socket.as_fd(),
+        bench.stream.members.get_mut(key).unwrap().connection.socket.as_fd(),
         limit,
     )
     .unwrap();
     // The first look finds that it took something before; then it is known to be on pause.
     let deadline = Instant::now() + Duration::from_secs(20);
-    while user_timeout(&bench).is_some() {
+    while user_timeout(&mut bench).is_some() {
         assert!(Instant::now() < deadline, "it is on pause, and nobody noticed");
         bench.now += STALL_CHECK_INTERVAL;
         bench.stream.on_deadline(bench.now);
@@ -379,12 +385,12 @@ fn a_paused_viewer_loses_the_kernels_limit_and_gets_it_back() {
     far.set_nonblocking(true).unwrap();
     let mut buffer = vec![0; 1 << 20];
     let room = Readiness { writable: true, ..Readiness::default() };
-    while user_timeout(&bench).is_none() {
+    while user_timeout(&mut bench).is_none() {
         while far.read(&mut buffer).is_ok() {}
         bench.stream.on_viewer(key, room, bench.now);
         bench.turn();
     }
-    assert_eq!(user_timeout(&bench), limit);
+    assert_eq!(user_timeout(&mut bench), limit);
     assert_eq!(bench.stream.viewers(), 1);
 }
 
@@ -410,7 +416,7 @@ fn told_to_stop_every_viewer_ends_on_a_packet_boundary() {
     let room = Readiness { writable: true, ..Readiness::default() };
     while bench.stream.viewers() > 0 {
         bench.stream.on_viewer(slow, room, bench.now);
-        bench.stream.turn(&mut bench.trunk, bench.now);
+        bench.work();
     }
     for got in [drained, reading].map(|thread| thread.join().unwrap().unwrap()) {
         assert_eq!((got.len() - 4) % PACKET_BYTES, 0);

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 
 use restreamer_sys::{Moved, file};
 
+use super::allowance::Allowance;
 use super::stall::Stall;
 use crate::http::response::Outgoing;
 use crate::limits::{CATCH_UP_BYTES_PER_TURN_MAX, SLICES_MAX};
@@ -84,16 +85,17 @@ impl CatchingUp {
         self.position.next_boundary()
     }
 
-    /// Writes what it lacks, up to `to`, as far as its socket and its share of a turn allow;
-    /// nothing as long as the socket is known to be full.
+    /// Writes what it lacks, up to `to`, as far as its socket and its share of a turn allow, and
+    /// what all together may have; nothing as long as the socket is known to be full.
     pub fn advance(
         &mut self,
         socket: &impl AsFd,
         ring: &Ring,
         to: Position,
+        allowance: &mut Allowance,
         counts: &mut StreamCounts,
     ) -> io::Result<Came> {
-        let mut budget = CATCH_UP_BYTES_PER_TURN_MAX;
+        let mut share = CATCH_UP_BYTES_PER_TURN_MAX;
         if self.blocked {
             return Ok(Came::Part);
         }
@@ -103,13 +105,15 @@ impl CatchingUp {
             if used == 0 {
                 return Ok(Came::There);
             }
-            if budget == 0 {
+            if share == 0 || allowance.is_spent() {
                 return Ok(Came::Part);
             }
-            match file::write(socket.as_fd(), &slices[..used])? {
+            let moved = file::write(socket.as_fd(), &slices[..used])?;
+            allowance.spend(moved.count());
+            match moved {
                 Moved::Bytes(n) => {
                     self.take(n.get(), counts);
-                    budget = budget.saturating_sub(n.get());
+                    share = share.saturating_sub(n.get());
                 }
                 Moved::Blocked => {
                     self.blocked = true;

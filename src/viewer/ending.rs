@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::Departure;
+use super::allowance::Allowance;
 use super::catching_up::{Came, CatchingUp};
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
@@ -63,9 +64,10 @@ impl Ending {
         socket: &impl AsFd,
         ring: &Ring,
         now: Instant,
+        allowance: &mut Allowance,
         counts: &mut StreamCounts,
     ) -> io::Result<Option<Departure>> {
-        Ok(match self.rest.advance(socket, ring, self.until, counts)? {
+        Ok(match self.rest.advance(socket, ring, self.until, allowance, counts)? {
             Came::There => Some(self.why),
             Came::Left => Some(Departure::Left),
             Came::Part if now >= self.deadline => Some(Departure::TooSlowToEnd),

@@ -99,13 +99,28 @@ impl Streams {
         !self.marked.is_empty()
     }
 
-    /// Those that need a turn; from now on no one does.
+    /// Those that need a turn. They stay marked, so that nothing marks them again, until each is
+    /// [unmarked](Streams::unmark) in its turn.
     pub fn take_marked(&mut self) -> Vec<usize> {
-        let marked = std::mem::take(&mut self.marked);
-        for &number in &marked {
-            self.is_marked[number] = false;
-        }
-        marked
+        std::mem::take(&mut self.marked)
+    }
+
+    /// The stream has had what it was marked for.
+    pub fn unmark(&mut self, number: usize) {
+        self.is_marked[number] = false;
+    }
+
+    /// Takes back the list that was [taken](Streams::take_marked): its memory is used again.
+    pub fn reuse(&mut self, mut list: Vec<usize>) {
+        list.clear();
+        list.append(&mut self.marked);
+        self.marked = list;
+    }
+
+    /// No stream needs a turn.
+    pub fn unmark_all(&mut self) {
+        self.marked.clear();
+        self.is_marked.fill(false);
     }
 
     /// When the first of them wants to be looked at.

@@ -51,7 +51,7 @@ impl Worker {
                 "event" => "error", "error" => "watch");
         }
         for key in lost {
-            stream.let_go(key, now);
+            stream.drop_viewer(key, now);
         }
         self.streams.insert(number, stream);
         self.watch_upstream(number, now);

@@ -11,6 +11,7 @@ use crate::limits::{
     INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, PERIOD_MAX, PERIOD_MIN,
 };
 use crate::viewer::Connection;
+use crate::viewer::allowance::Allowance;
 use crate::viewer::asking::Asking;
 
 /// When the next turn is due.
@@ -56,27 +57,20 @@ fn adapted(length: Duration, took: Duration, intake: usize) -> Duration {
 }
 
 impl Worker {
-    /// One turn: takes connections in, answers guests, and gives every marked stream its turn.
+    /// One turn: every marked stream sends to who is live, connections are taken in and guests
+    /// answered, and then those are served who are catching up. Whatever a storm of joins takes,
+    /// live viewers wait for one turn's share of it at most.
     pub(super) fn turn(&mut self, now: Instant) {
+        let mut streams = self.streams.take_marked();
+        let intake = self.feed(&streams, now);
         self.heed_commands(now);
         self.accept(now);
         self.serve_guests(now);
-        let (mut intake, mut undone) = (0, false);
-        let mut began = Instant::now();
-        for number in self.streams.take_marked() {
-            // One that was given away has left a mark.
-            let Some(stream) = self.streams.get_mut(number) else { continue };
-            let turned = stream.turn(&mut self.trunk, now);
-            let at = Instant::now();
-            self.board.spent(number, at.duration_since(began));
-            began = at;
-            intake = intake.max(turned.intake);
-            if turned.again {
-                undone = true;
-                self.streams.mark(number);
-            }
-            self.streams.settle(number, now);
-        }
+        // Streams that somebody has joined meanwhile, or whose upstream has answered.
+        let mut late = self.streams.take_marked();
+        let intake = intake.max(self.feed(&late, now));
+        streams.append(&mut late);
+        let undone = self.catch_up(streams, now);
         let took = now.elapsed();
         self.period.turned(now, took, intake, undone);
         self.counts.turned(took);
@@ -87,6 +81,52 @@ impl Worker {
             // Who has its answer is not asked what else it wants.
             self.guests.dismiss();
         }
+    }
+
+    /// Has streams send to who is live; answers the most that one upstream brought.
+    fn feed(&mut self, streams: &[usize], now: Instant) -> usize {
+        let (mut intake, mut began) = (0, Instant::now());
+        for &number in streams {
+            // One that was given away has left a mark.
+            let Some(stream) = self.streams.get_mut(number) else { continue };
+            intake = intake.max(stream.feed(&mut self.trunk, now));
+            began = self.spent(number, began);
+        }
+        intake
+    }
+
+    /// Counts what has been done for a stream since `began`; answers when that was.
+    fn spent(&self, number: usize, began: Instant) -> Instant {
+        let at = Instant::now();
+        self.board.spent(number, at.duration_since(began));
+        at
+    }
+
+    /// Serves viewers who are catching up, and marks the streams with more to do: first those whose
+    /// viewers had nothing of this turn. Answers whether there are any.
+    fn catch_up(&mut self, streams: Vec<usize>, now: Instant) -> bool {
+        let mut allowance = Allowance::of_a_turn();
+        let mut served = Vec::new();
+        let mut began = Instant::now();
+        for &number in &streams {
+            self.streams.unmark(number);
+            let Some(stream) = self.streams.get_mut(number) else { continue };
+            let starved = allowance.is_spent();
+            if stream.catch_up(&mut allowance, now) {
+                if starved {
+                    self.streams.mark(number);
+                } else {
+                    served.push(number);
+                }
+            }
+            self.streams.settle(number, now);
+            began = self.spent(number, began);
+        }
+        self.streams.reuse(streams);
+        for number in served {
+            self.streams.mark(number);
+        }
+        self.streams.have_work()
     }
 
     fn accept(&mut self, now: Instant) {

@@ -37,7 +37,9 @@ fn blocked() -> (CatchingUp, TcpStream, TcpStream, Ring, usize, StreamCounts) {
     while !viewer.is_blocked() {
         feed(&mut ring, number..number + 100);
         number = (number + 100) % 200;
-        viewer.advance(&near, &ring, ring.head(), &mut counts).unwrap();
+        viewer
+            .advance(&near, &ring, ring.head(), &mut Allowance::of_a_turn(), &mut counts)
+            .unwrap();
     }
     let sent = b"head".len() + usize::try_from(counts.catching_up_bytes).unwrap();
     (viewer, near, far, ring, sent, counts)
@@ -54,7 +56,12 @@ fn the_head_goes_first_and_is_no_byte_of_the_stream() {
     feed(&mut ring, 1..3);
     let mut counts = StreamCounts::default();
     let mut viewer = CatchingUp::joining(answer(b"head"), Position::START);
-    assert_eq!(viewer.advance(&near, &ring, ring.head(), &mut counts).unwrap(), Came::There);
+    assert_eq!(
+        viewer
+            .advance(&near, &ring, ring.head(), &mut Allowance::of_a_turn(), &mut counts)
+            .unwrap(),
+        Came::There
+    );
     assert_eq!(viewer.position(), ring.head());
     let expected = [b"head".to_vec(), vec![1; PACKET_BYTES], vec![2; PACKET_BYTES]].concat();
     assert_eq!(read(&mut far, expected.len()), expected);
@@ -74,7 +81,12 @@ fn a_skip_keeps_the_packet_it_stands_in_and_counts_the_others() {
     assert_eq!((counts.skips, counts.packets_dropped), (1, 7));
     assert_eq!(counts.bytes_dropped, 7 * PACKET_BYTES as u64);
     feed(&mut ring, 10..11);
-    assert_eq!(viewer.advance(&near, &ring, ring.head(), &mut counts).unwrap(), Came::There);
+    assert_eq!(
+        viewer
+            .advance(&near, &ring, ring.head(), &mut Allowance::of_a_turn(), &mut counts)
+            .unwrap(),
+        Came::There
+    );
     let rest = PACKET_BYTES - 50;
     assert_eq!(
         read(&mut far, rest + PACKET_BYTES),
@@ -100,7 +112,12 @@ fn skipped_again_and_again_it_still_finishes_its_packet() {
     let last = taken[sent - 1];
     assert!(viewer.unblock(), "it was blocked");
     feed(&mut ring, 99..100);
-    assert_eq!(viewer.advance(&near, &ring, ring.head(), &mut counts).unwrap(), Came::There);
+    assert_eq!(
+        viewer
+            .advance(&near, &ring, ring.head(), &mut Allowance::of_a_turn(), &mut counts)
+            .unwrap(),
+        Came::There
+    );
     let rest = if into == 0 { 0 } else { PACKET_BYTES - into };
     let got = read(&mut far, rest + PACKET_BYTES);
     assert!(got[..rest].iter().all(|&byte| byte == last), "the rest of the packet it stood in");
@@ -113,7 +130,12 @@ fn a_full_socket_is_not_tried_again_before_it_has_room() {
     let before = viewer.position();
     drop(far);
     // The peer has hung up, and nothing is written: so nothing is noticed.
-    assert_eq!(viewer.advance(&near, &ring, ring.head(), &mut counts).unwrap(), Came::Part);
+    assert_eq!(
+        viewer
+            .advance(&near, &ring, ring.head(), &mut Allowance::of_a_turn(), &mut counts)
+            .unwrap(),
+        Came::Part
+    );
     assert_eq!(viewer.position(), before);
 }
 
@@ -126,7 +148,8 @@ fn a_peer_that_hung_up_has_left() {
     let mut counts = StreamCounts::default();
     let left = (0..1000).any(|_| {
         feed(&mut ring, 0..1);
-        viewer.advance(&near, &ring, ring.head(), &mut counts).unwrap() == Came::Left
+        viewer.advance(&near, &ring, ring.head(), &mut Allowance::of_a_turn(), &mut counts).unwrap()
+            == Came::Left
     });
     assert!(left);
 }
