@@ -9,8 +9,8 @@
 //! memory to the kernel by reference: what is written from here is copied, and blocks may be used
 //! again.
 //!
-//! Driven by the stream: `room` and `commit` fill it, `slices` reads it, `evict` ends a turn, `rest`
-//! says that there will be none for a while.
+//! Driven by the stream: `room` and `commit` fill it, `slices` reads it, `evict` ends a turn, and
+//! `rest` says that there will be none for a while.
 
 pub mod lag;
 pub mod position;

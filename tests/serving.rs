@@ -438,6 +438,7 @@ fn the_names_types_and_labels_of_all_metrics_are_kept() {
         ("restreamer_sent_bytes_total", "counter", "{path=\"live\",stream=\"/a.ts\"}"),
         ("restreamer_sent_bytes_total", "counter", "{path=\"catching_up\",stream=\"/a.ts\"}"),
         ("restreamer_turns_total", "counter", "{worker=\"0\"}"),
+        ("restreamer_stream_turns_total", "counter", "{worker=\"0\"}"),
         ("restreamer_log_dropped_total", "counter", ""),
     ];
     let all = contract_metrics(&of_stream, &of_upstream).into_iter().chain(ours);

@@ -16,6 +16,7 @@ pub(super) struct Families {
     streams: IntGaugeVec,
     viewers: IntGaugeVec,
     given: IntCounterVec,
+    stream_turns: IntCounterVec,
     seconds: HistogramVec,
     accepted: IntCounterVec,
     handed_over: IntCounterVec,
@@ -49,6 +50,12 @@ impl Families {
                 r,
                 "restreamer_streams_moved_total",
                 "Streams that went from this worker to one that had less to do.",
+                of,
+            ),
+            stream_turns: counters(
+                r,
+                "restreamer_stream_turns_total",
+                "Streams with something to do in a turn, added up: none without data.",
                 of,
             ),
             seconds: histograms(
@@ -101,6 +108,7 @@ impl Families {
             streams: self.streams.with_label_values(labels),
             viewers: self.viewers.with_label_values(labels),
             given: self.given.with_label_values(labels),
+            stream_turns: self.stream_turns.with_label_values(labels),
             seconds: self.seconds.with_label_values(labels),
             accepted: self.accepted.with_label_values(labels),
             handed_over: self.handed_over.with_label_values(labels),
@@ -120,6 +128,7 @@ pub struct WorkerMetrics {
     streams: IntGauge,
     viewers: IntGauge,
     given: IntCounter,
+    stream_turns: IntCounter,
     seconds: Histogram,
     accepted: IntCounter,
     handed_over: IntCounter,
@@ -150,6 +159,11 @@ impl WorkerMetrics {
     /// Counts a stream that was given to another worker.
     pub fn gave(&self) {
         self.given.inc();
+    }
+
+    /// Counts the streams that had something to do in a turn.
+    pub fn stream_turns(&self, streams: usize) {
+        self.stream_turns.inc_by(streams as u64);
     }
 
     /// Shows how many guests there are.

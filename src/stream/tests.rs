@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Reception, Remote};
 use crate::http::request::{Parsed, parse};
-use crate::limits::{PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
+use crate::limits::{BLOCK_BYTES, LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
 use crate::stream::failover::Upstream;
@@ -204,6 +204,83 @@ fn a_stalled_viewer_is_skipped_and_the_ring_stays_small() {
         bench.metric("streaming_packets_dropped") * PACKET_BYTES as u64,
         bench.metric("streaming_bytes_dropped")
     );
+}
+
+/// An allowance that others have spent.
+fn spent() -> Allowance {
+    let mut allowance = Allowance::of_a_turn();
+    while !allowance.is_spent() {
+        allowance.spend(0);
+    }
+    allowance
+}
+
+#[test]
+fn who_waits_for_its_share_of_a_turn_is_not_skipped_and_keeps_nobody_waiting() {
+    const PACKETS: usize = 30;
+    let mut bench = Bench::new();
+    let (_, mut live) = bench.viewer();
+    bench.turn();
+    read(&mut live, 4);
+    let (_, mut joined) = bench.viewer();
+    let mut all = b"HEAD".to_vec();
+    for _ in 0..8 {
+        let sent = bench.send(PACKETS);
+        bench.stream.mark_readable();
+        bench.stream.feed(&mut bench.trunk, bench.now);
+        assert_eq!(read(&mut live, sent.len()), sent, "before anybody who is catching up");
+        assert!(bench.stream.catch_up(&mut spent(), bench.now), "there is more to do");
+        all.extend(sent);
+    }
+    assert!(bench.metric("restreamer_lag_bytes") > bench.metric("restreamer_lag_limit_bytes"));
+    assert!(!bench.work(), "all is done");
+    assert!(read(&mut joined, all.len()) == all, "nothing is missing");
+    assert_eq!(bench.metric("restreamer_skips_total"), 0);
+    assert_eq!(bench.metric("restreamer_viewers{state=\"live\""), 2);
+}
+
+#[test]
+fn whoever_waits_for_its_share_the_ring_stays_bounded() {
+    let mut bench = Bench::new();
+    let (_, _joined) = bench.viewer();
+    let mut most = 0;
+    for _ in 0..2 * LAG_BYTES_MAX / bytes_of(60) {
+        bench.send(60);
+        bench.stream.mark_readable();
+        bench.stream.feed(&mut bench.trunk, bench.now);
+        bench.stream.catch_up(&mut spent(), bench.now);
+        most = most.max(bench.stream.ring.bytes());
+    }
+    assert!((LAG_BYTES_MAX..LAG_BYTES_MAX * 9 / 8).contains(&most), "{most} bytes");
+}
+
+#[test]
+fn told_to_stop_viewers_are_let_go_within_the_allowance() {
+    let mut bench = Bench::new();
+    let (_, mut far) = bench.viewer();
+    bench.work();
+    let stay = bench.stream.stop(bench.now);
+    assert!(stay, "or else there is no turn");
+    bench.work();
+    assert_eq!((read(&mut far, 4), bench.stream.viewers()), (b"HEAD".to_vec(), 0));
+    assert!(!bench.stream.stop(bench.now));
+}
+
+#[test]
+fn the_ring_of_a_silent_stream_rests() {
+    let mut bench = Bench::framed(Framing::Raw, None);
+    assert_eq!(bench.stream.deadline(bench.now), None, "nothing has come, nothing is kept");
+    for _ in 0..20 {
+        bench.send(60);
+        bench.turn();
+    }
+    let ring = |bench: &Bench| bench.metric("restreamer_ring_bytes");
+    let before = ring(&bench);
+    bench.now = bench.stream.deadline(bench.now).expect("a spare block is let go of in time");
+    assert!(bench.stream.on_deadline(bench.now));
+    bench.work();
+    assert_eq!(ring(&bench), before - BLOCK_BYTES as u64);
+    assert_eq!(bench.stream.deadline(bench.now), None, "and then it costs nothing");
 }
 
 #[test]

@@ -70,6 +70,7 @@ impl Worker {
         let mut late = self.streams.take_marked();
         let intake = intake.max(self.feed(&late, now));
         streams.append(&mut late);
+        self.counts.stream_turns(streams.len());
         let undone = self.catch_up(streams, now);
         let took = now.elapsed();
         self.period.turned(now, took, intake, undone);
