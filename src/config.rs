@@ -43,7 +43,7 @@ pub use resource::{
 pub use secret::Secret;
 pub use web::UrlError;
 
-use crate::limits::CONFIG_FILE_BYTES_MAX;
+use crate::limits::{CONFIG_FILE_BYTES_MAX, PERIOD_MAX, PERIOD_MIN};
 use problem::Problems;
 
 /// What reading a file gave: a configuration when there is no error, and all that is wrong with it.
@@ -130,7 +130,7 @@ impl Default for Config {
             max_connections: None,
             full_connections: None,
             log: None,
-            turn: TurnPeriod::Adaptive,
+            turn: TurnPeriod::default(),
             workers: None,
             pin_workers: false,
             max_per_address: None,
@@ -152,9 +152,20 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TurnPeriod {
     /// Short when idle, longer under load: the worker decides.
-    Adaptive,
-    /// Always this long, 1 ms to 1 s.
+    Adaptive {
+        /// The shortest.
+        min: Duration,
+        /// The longest, at least `min`.
+        max: Duration,
+    },
+    /// Always this long.
     Fixed(Duration),
+}
+
+impl Default for TurnPeriod {
+    fn default() -> Self {
+        Self::Adaptive { min: PERIOD_MIN, max: PERIOD_MAX }
+    }
 }
 
 /// What a viewer gets who is refused because there is no upstream or no place.

@@ -38,9 +38,10 @@ pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 pub const BUFFER_PACKETS_MAX: usize = 1_000_000;
 /// `maxconnections`, `fullconnections` and `max_per_address`: more than any machine has.
 pub const CONNECTIONS_MAX: usize = 1_000_000_000;
-/// The longest fixed period of turns: a longer one saves nothing (a chunk of 64 KiB costs hardly
-/// more than its bytes), and a viewer takes no more than [`UNSENT_BYTES_MAX`] a turn when in need.
-pub const TURN_FIXED_MILLISECONDS_MAX: usize = 100;
+/// The longest configurable period of turns: a longer one saves nothing (a chunk of 64 KiB costs
+/// hardly more than its bytes), and a viewer takes no more than [`UNSENT_BYTES_MAX`] a turn when in
+/// need.
+pub const TURN_MILLISECONDS_MAX: usize = 100;
 /// `workers`: more threads than cores gain nothing, and few machines have more cores.
 pub const WORKERS_MAX: usize = 256;
 /// `mru`: the largest UDP datagram (RFC 768).
@@ -72,9 +73,9 @@ const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);
 
 // ---- Turns and rings --------------------------------------------------------------------------
 
-/// Shortest time from one turn to the next.
+/// Shortest time from one turn to the next, unless configured.
 pub const PERIOD_MIN: Duration = Duration::from_millis(5);
-/// Longest time from one turn to the next.
+/// Longest time from one turn to the next, unless configured.
 pub const PERIOD_MAX: Duration = Duration::from_millis(60);
 /// Shortest time between turns when an upstream brings more than [`INTAKE_BYTES_PER_TURN`].
 pub const PERIOD_HURRY_MIN: Duration = Duration::from_millis(1);
@@ -123,6 +124,8 @@ pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG_MAX: i32 = 4096;
 
+const _: () = assert!(PERIOD_MIN.as_nanos() <= PERIOD_MAX.as_nanos());
+const _: () = assert!(PERIOD_MAX.as_millis() <= TURN_MILLISECONDS_MAX as u128);
 const _: () = assert!(BLOCK_BYTES > 2 * ROOM_BYTES_MIN && ROOM_BYTES_MIN > PACKET_BYTES);
 const _: () = assert!(SLICES_MAX * (BLOCK_BYTES - ROOM_BYTES_MIN) > TRUNK_BYTES);
 const _: () = assert!(FILL_BYTES_PER_TURN_MAX <= LAG_BYTES_MAX / 2);

@@ -182,7 +182,7 @@ enum Change {
 use Change::{Gone, Named, To};
 
 /// The key whose line is changed, how, and the key that is blamed.
-const MISTAKES: [(&str, Change, &str); 41] = [
+const MISTAKES: [(&str, Change, &str); 42] = [
     ("listen", To("\"127.0.0.1\""), "listen"),
     ("listen", To("\":no-such-service\""), "listen"),
     ("listen", To("\"::1:80\""), "listen"),
@@ -192,7 +192,8 @@ const MISTAKES: [(&str, Change, &str); 41] = [
     ("outputbuffer", To("0.5"), "outputbuffer"),
     ("refuse_with", To("500"), "refuse_with"),
     ("trusted_proxies", To("[\"x\"]"), "trusted_proxies[0]"),
-    ("turn", Named("trun"), "trun"),
+    ("turn.min", To("0"), "turn.min"),
+    ("turn.max", Named("mox"), "turn.mox"),
     ("workers", To("0"), "workers"),
     ("workers", To("257"), "workers"),
     ("pin_workers", Named("pinworkers"), "pinworkers"),
@@ -260,6 +261,7 @@ fn each_object_or_array_of_the_wrong_type_is_one_error_that_names_its_key() {
         ("resources[0].authentication.users[0]", with("authentication", json!({ "users": [7] }))),
         ("notifications", json!({ "resources": [a], "notifications": {} })),
         ("notifications[0]", json!({ "resources": [a], "notifications": ["url"] })),
+        ("turn", json!({ "resources": [a], "turn": [5, 60] })),
         ("userlist", json!({ "resources": [a], "userlist": ["alice"] })),
         ("userlist.alice", json!({ "resources": [a], "userlist": { "alice": "s3cret" } })),
     ] {

@@ -14,11 +14,11 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::address::{self, Listen};
-use super::file::File;
+use super::file::{File, Turn};
 use super::problem::{At, ProblemKind, Problems};
 use super::section::{Field, Items};
 use super::{Config, NotificationEvent, RefuseWith, TurnPeriod};
-use crate::limits::TRUSTED_PROXIES_MAX;
+use crate::limits::{PERIOD_MAX, PERIOD_MIN, TRUSTED_PROXIES_MAX};
 
 /// The configuration a file stands for: worth something only if no problem was an error.
 pub(super) fn check(
@@ -58,12 +58,7 @@ pub(super) fn check(
         max_connections,
         full_connections,
         log: path(file.log),
-        turn: match file.turn.given() {
-            Some((_, milliseconds)) => {
-                TurnPeriod::Fixed(Duration::from_millis(milliseconds as u64))
-            }
-            None => TurnPeriod::Adaptive,
-        },
+        turn: turn(file.turn, problems),
         workers: file.workers.given().map(|(_, workers)| workers),
         pin_workers: file.pin_workers.or(default.pin_workers),
         max_per_address: count(file.max_per_address),
@@ -144,6 +139,25 @@ fn connections(
         problems.warn(at.clone(), ProblemKind::FullAboveMax { full: *full, max });
     }
     (max, full.map(|(_, full)| full))
+}
+
+/// The period of turns. A bound that is not given is what it is by default.
+fn turn(turn: Turn, problems: &mut Problems) -> TurnPeriod {
+    let duration = |milliseconds| Duration::from_millis(milliseconds as u64);
+    match turn {
+        Turn::Adaptive => TurnPeriod::default(),
+        Turn::Fixed(milliseconds) => TurnPeriod::Fixed(duration(milliseconds)),
+        Turn::Between { min, max } => {
+            let (min, max) = (min.given(), max.given());
+            let at = min.as_ref().or(max.as_ref()).map(|(at, _)| at.clone());
+            let min = min.map_or(PERIOD_MIN, |(_, milliseconds)| duration(milliseconds));
+            let max = max.map_or(PERIOD_MAX, |(_, milliseconds)| duration(milliseconds));
+            if let Some(at) = at.filter(|_| min > max) {
+                problems.error(at, ProblemKind::MinAboveMax { min, max });
+            }
+            TurnPeriod::Adaptive { min, max }
+        }
+    }
 }
 
 fn refusal(

@@ -5,6 +5,7 @@
 
 mod notifications;
 mod resources;
+mod turn;
 mod users;
 
 use std::time::Duration;
@@ -13,13 +14,11 @@ use super::RefuseWith;
 use super::problem::{At, Problems};
 use super::section::{Field, Items, Section};
 use super::tree::Node;
-use crate::limits::{
-    BUFFER_PACKETS_MAX, CONNECTIONS_MAX, RETRY_AFTER_SECONDS_MAX, TURN_FIXED_MILLISECONDS_MAX,
-    WORKERS_MAX,
-};
+use crate::limits::{BUFFER_PACKETS_MAX, CONNECTIONS_MAX, RETRY_AFTER_SECONDS_MAX, WORKERS_MAX};
 
 pub(super) use notifications::Notification;
 pub(super) use resources::{ApiKind, Resource, ResourceKind};
+pub(super) use turn::Turn;
 pub(super) use users::{Login, User, Users};
 
 const FILE_KEYS: &[&str] = &[
@@ -71,7 +70,7 @@ pub(super) struct File {
     pub(super) heartbeat_interval: Field<Option<Duration>>,
     pub(super) log: Field<String>,
     pub(super) profile: Field<bool>,
-    pub(super) turn: Field<usize>,
+    pub(super) turn: Turn,
     pub(super) workers: Field<usize>,
     pub(super) pin_workers: Field<bool>,
     pub(super) certificates: Field<String>,
@@ -105,7 +104,7 @@ pub(super) fn read(root: &Node, problems: &mut Problems) -> Option<File> {
         heartbeat_interval: file.seconds("heartbeatinterval", problems),
         log: file.text("log", problems),
         profile: file.flag("profile", problems),
-        turn: file.whole("turn", 1..=TURN_FIXED_MILLISECONDS_MAX, problems),
+        turn: turn::turn(&file, problems),
         workers: file.whole("workers", 1..=WORKERS_MAX, problems),
         pin_workers: file.flag("pin_workers", problems),
         certificates: file.text("ca_file", problems),

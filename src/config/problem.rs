@@ -6,6 +6,7 @@
 mod collected;
 
 use std::fmt;
+use std::time::Duration;
 
 use super::address::{AddressError, Listen};
 use super::excerpt::excerpt;
@@ -211,6 +212,14 @@ pub enum ProblemKind {
     /// A file that serves no stream.
     #[error("no stream, at least one resource of type `stream` is needed")]
     NoStream,
+    /// The bounds of a period that none is within.
+    #[error("`min` ({} ms) is above `max` ({} ms)", .min.as_millis(), .max.as_millis())]
+    MinAboveMax {
+        /// `min`, or its default.
+        min: Duration,
+        /// `max`, or its default.
+        max: Duration,
+    },
     /// The soft limit can never be reached.
     #[error("{full} is above `maxconnections` ({max}) and is never reached")]
     FullAboveMax {

@@ -157,7 +157,8 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!((config.input_buffer_packets, config.output_buffer_packets), (1000, 400));
     assert_eq!((config.max_connections, config.full_connections), (None, None));
     assert_eq!(config.log, None);
-    assert_eq!(config.turn, TurnPeriod::Adaptive);
+    let (min, max) = (Duration::from_millis(5), Duration::from_millis(60));
+    assert_eq!(config.turn, TurnPeriod::Adaptive { min, max });
     assert_eq!((config.workers, config.pin_workers), (None, false));
     assert_eq!((config.streams[0].hot, &config.streams[0].congestion), (false, &None));
     assert_eq!(Config { streams: config.streams.clone(), ..Config::default() }, config);
@@ -232,7 +233,6 @@ fn top_level_values_of_the_wrong_type() {
         ("outputbuffer", "a number"),
         ("maxconnections", "a number"),
         ("fullconnections", "a number"),
-        ("turn", "a number"),
         ("workers", "a number"),
         ("pin_workers", "a boolean"),
         ("nostats", "a boolean"),

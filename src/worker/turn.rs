@@ -7,9 +7,7 @@ use slog::error;
 use super::token::Token;
 use super::{Worker, watch};
 use crate::config::TurnPeriod;
-use crate::limits::{
-    INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, PERIOD_MAX, PERIOD_MIN,
-};
+use crate::limits::{INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN};
 use crate::viewer::Connection;
 use crate::viewer::allowance::Allowance;
 use crate::viewer::asking::Asking;
@@ -25,7 +23,8 @@ pub struct Period {
 impl Period {
     /// The first turn is due at `now`.
     pub fn new(mode: TurnPeriod, now: Instant) -> Period {
-        Period { mode, length: PERIOD_MIN, due: now }
+        let (TurnPeriod::Adaptive { min: length, .. } | TurnPeriod::Fixed(length)) = mode;
+        Period { mode, length, due: now }
     }
 
     /// When the next turn is due; the past: at once.
@@ -37,18 +36,19 @@ impl Period {
     /// whether it left something undone because somebody's share was used up.
     pub fn turned(&mut self, began: Instant, took: Duration, intake: usize, undone: bool) {
         self.length = match self.mode {
-            TurnPeriod::Adaptive => adapted(self.length, took, intake),
+            TurnPeriod::Adaptive { min, max } => {
+                adapted(self.length, (took * PERIOD_COST_FACTOR).clamp(min, max), intake)
+            }
             TurnPeriod::Fixed(length) => length,
         };
         self.due = began + if undone { PERIOD_HURRY_MIN } else { self.length };
     }
 }
 
-/// The period after a turn that took `took`, in a period of `length`: short when idle, longer under
-/// load (a large chunk costs each viewer less than two small ones), but not so long that an
+/// The period after one of `length`. By the cost of its turn it is short when idle and longer under
+/// load (a large chunk costs each viewer less than two small ones), but it is not so long that an
 /// upstream fills the kernel's buffers.
-fn adapted(length: Duration, took: Duration, intake: usize) -> Duration {
-    let by_cost = (took * PERIOD_COST_FACTOR).clamp(PERIOD_MIN, PERIOD_MAX);
+fn adapted(length: Duration, by_cost: Duration, intake: usize) -> Duration {
     if intake <= INTAKE_BYTES_PER_TURN {
         return by_cost;
     }
@@ -165,19 +165,29 @@ mod tests {
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
     #[test]
-    fn short_when_idle_and_longer_under_load() {
-        for (took, length) in [(0, 5), (1, 5), (2, 8), (10, 40), (15, 60), (500, 60)] {
-            assert_eq!(adapted(MS(5), MS(took), 0), MS(length), "{took} ms");
+    fn short_when_idle_and_longer_under_load_within_its_bounds() {
+        let now = Instant::now();
+        let table = [
+            ((5, 60), [(0, 5), (1, 5), (2, 8), (10, 40), (15, 60), (500, 60)]),
+            ((1, 100), [(0, 1), (1, 4), (2, 8), (10, 40), (25, 100), (500, 100)]),
+            ((20, 20), [(0, 20), (1, 20), (5, 20), (6, 20), (15, 20), (500, 20)]),
+        ];
+        for ((min, max), turns) in table {
+            let mut period = Period::new(TurnPeriod::Adaptive { min: MS(min), max: MS(max) }, now);
+            for (took, length) in turns {
+                period.turned(now, MS(took), 0, false);
+                assert_eq!(period.due(), now + MS(length), "{took} ms of {min} to {max}");
+            }
         }
     }
 
     #[test]
     fn shorter_when_an_upstream_brings_much() {
         // 400 Mbit/s bring 1 MB in 20 ms: 8 times too much.
-        assert_eq!(adapted(MS(20), MS(5), 1_000_000), MS(20) / 8);
-        assert_eq!(adapted(MS(60), MS(20), 200_000), MS(30));
-        assert_eq!(adapted(MS(5), MS(1), 10_000_000), PERIOD_HURRY_MIN);
-        assert_eq!(adapted(MS(60), MS(20), 100_000), MS(60), "20 Mbit/s in 40 ms do not");
+        assert_eq!(adapted(MS(20), MS(20), 1_000_000), MS(20) / 8);
+        assert_eq!(adapted(MS(60), MS(60), 200_000), MS(30));
+        assert_eq!(adapted(MS(5), MS(5), 10_000_000), PERIOD_HURRY_MIN);
+        assert_eq!(adapted(MS(60), MS(60), 100_000), MS(60), "20 Mbit/s in 40 ms do not");
     }
 
     #[test]

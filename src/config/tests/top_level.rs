@@ -112,3 +112,44 @@ fn what_is_optional_can_be_left_out_or_empty() {
     assert_eq!((config.max_per_address, config.proxy_protocol), (Some(3), true));
     assert_eq!((config.statistics, config.heartbeat_interval), (false, None));
 }
+
+#[test]
+fn turns_are_adaptive_fixed_or_within_bounds() {
+    let adaptive = |min, max| TurnPeriod::Adaptive {
+        min: Duration::from_millis(min),
+        max: Duration::from_millis(max),
+    };
+    let table = [
+        ("\"adaptive\"", adaptive(5, 60)),
+        ("null", adaptive(5, 60)),
+        ("{}", adaptive(5, 60)),
+        ("{\"min\": 1}", adaptive(1, 60)),
+        ("{\"min\": null, \"max\": 100}", adaptive(5, 100)),
+        ("{\"\": 1, \"MIN\": 20, \"Max\": 20}", adaptive(20, 20)),
+        ("7", TurnPeriod::Fixed(Duration::from_millis(7))),
+    ];
+    for (value, turn) in table {
+        let members = format!("\"turn\": {value}");
+        assert_eq!(warnings(&with(&members)), "", "{members}");
+        assert_eq!(config(&with(&members)).turn, turn, "{members}");
+    }
+    let shapes = "expected a number, an object or `adaptive`, found";
+    let bad = [
+        ("\"fast\"", "", format!("{shapes} a string")),
+        ("[]", "", format!("{shapes} an array")),
+        ("true", "", format!("{shapes} a boolean")),
+        ("5.5", "", "expected a whole number, found 5.5".to_owned()),
+        ("{\"min\": 0}", ".min", "0 is not within 1 and 100".to_owned()),
+        ("{\"max\": 101}", ".max", "101 is not within 1 and 100".to_owned()),
+        ("{\"max\": \"x\"}", ".max", "expected a number, found a string".to_owned()),
+        ("{\"min\": 20, \"max\": 10}", ".min", "`min` (20 ms) is above `max` (10 ms)".to_owned()),
+        ("{\"min\": 70}", ".min", "`min` (70 ms) is above `max` (60 ms)".to_owned()),
+        ("{\"max\": 4}", ".max", "`min` (5 ms) is above `max` (4 ms)".to_owned()),
+    ];
+    for (value, key, said) in bad {
+        let said = format!("line 2: turn{key}: {said}");
+        assert_eq!(errors(&with(&format!("\"turn\": {value}"))), said);
+    }
+    let said = "line 2: turn.mim: unknown key, did you mean `min`?";
+    assert_eq!(warnings(&with("\"turn\": {\"mim\": 5}")), said);
+}
