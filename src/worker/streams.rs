@@ -112,8 +112,8 @@ impl Streams {
 
     /// Takes back the list that was [taken](Streams::take_marked): its memory is used again.
     pub fn reuse(&mut self, mut list: Vec<usize>) {
+        assert!(self.marked.is_empty(), "its list is still in use");
         list.clear();
-        list.append(&mut self.marked);
         self.marked = list;
     }
 

@@ -56,6 +56,24 @@ fn adapted(length: Duration, by_cost: Duration, intake: usize) -> Duration {
     by_cost.min((length / share).max(PERIOD_HURRY_MIN))
 }
 
+/// Shares an allowance out among streams: `serve` takes from it and answers whether there is more
+/// to do. Answers the streams with more to do, those that had nothing first.
+fn share(
+    streams: &[usize],
+    allowance: &mut Allowance,
+    mut serve: impl FnMut(usize, &mut Allowance) -> bool,
+) -> Vec<usize> {
+    let (mut starved, mut served) = (Vec::new(), Vec::new());
+    for &stream in streams {
+        let of = if allowance.is_spent() { &mut starved } else { &mut served };
+        if serve(stream, allowance) {
+            of.push(stream);
+        }
+    }
+    starved.append(&mut served);
+    starved
+}
+
 impl Worker {
     /// One turn: every marked stream sends to who is live, connections are taken in and guests
     /// answered, and then those are served who are catching up. Whatever a storm of joins takes,
@@ -103,31 +121,23 @@ impl Worker {
         at
     }
 
-    /// Serves viewers who are catching up, and marks the streams with more to do: first those whose
-    /// viewers had nothing of this turn. Answers whether there are any.
+    /// Serves viewers who are catching up, and marks the streams with more to do. Answers whether
+    /// there are any.
     fn catch_up(&mut self, streams: Vec<usize>, now: Instant) -> bool {
-        let mut allowance = Allowance::of_a_turn();
-        let mut served = Vec::new();
         let mut began = Instant::now();
-        for &number in &streams {
+        let again = share(&streams, &mut Allowance::of_a_turn(), |number, allowance| {
             self.streams.unmark(number);
-            let Some(stream) = self.streams.get_mut(number) else { continue };
-            let starved = allowance.is_spent();
-            if stream.catch_up(&mut allowance, now) {
-                if starved {
-                    self.streams.mark(number);
-                } else {
-                    served.push(number);
-                }
-            }
+            let Some(stream) = self.streams.get_mut(number) else { return false };
+            let more = stream.catch_up(allowance, now);
             self.streams.settle(number, now);
             began = self.spent(number, began);
-        }
+            more
+        });
         self.streams.reuse(streams);
-        for number in served {
+        for &number in &again {
             self.streams.mark(number);
         }
-        self.streams.have_work()
+        !again.is_empty()
     }
 
     fn accept(&mut self, now: Instant) {
@@ -160,7 +170,10 @@ impl Worker {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::limits::CATCH_UP_WORK_BYTES_PER_TURN;
 
     const MS: fn(u64) -> Duration = Duration::from_millis;
 
@@ -198,5 +211,48 @@ mod tests {
         assert_eq!(period.due(), now + MS(20));
         period.turned(now, MS(100), 0, true);
         assert_eq!(period.due(), now + PERIOD_HURRY_MIN, "shares are a turn's, not a period's");
+    }
+
+    /// One turn of streams that want so many bytes: takes off what each had. Answers who had some.
+    fn turn(order: &mut Vec<usize>, wanted: &mut [usize]) -> Vec<usize> {
+        const CALL: usize = CATCH_UP_WORK_BYTES_PER_TURN / 10;
+        let mut had = Vec::new();
+        *order = share(order, &mut Allowance::of_a_turn(), |stream, allowance| {
+            let before = wanted[stream];
+            while wanted[stream] > 0 && !allowance.is_spent() {
+                let bytes = wanted[stream].min(CALL);
+                allowance.spend(bytes);
+                wanted[stream] -= bytes;
+            }
+            had.extend((wanted[stream] < before).then_some(stream));
+            wanted[stream] > 0
+        });
+        had
+    }
+
+    #[test]
+    fn a_stream_that_had_nothing_is_first_in_the_next_turn() {
+        const ALL: usize = CATCH_UP_WORK_BYTES_PER_TURN;
+        let (mut order, mut wanted) = (vec![0, 1, 2, 3], [5 * ALL, 1, 2 * ALL, 1]);
+        let turns: Vec<_> = (0..4).map(|_| turn(&mut order, &mut wanted)).collect();
+        assert_eq!(turns, [vec![0], vec![1, 2], vec![3, 0], vec![2]]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_stream_starves(wanted in prop::collection::vec(1..100_000_000_usize, 1..20)) {
+            let mut wanted = wanted;
+            let mut order: Vec<_> = (0..wanted.len()).collect();
+            let mut waited = vec![0; wanted.len()];
+            while !order.is_empty() {
+                let before = order.clone();
+                let had = turn(&mut order, &mut wanted);
+                for stream in before {
+                    waited[stream] = if had.contains(&stream) { 0 } else { waited[stream] + 1 };
+                    prop_assert!(waited[stream] < wanted.len());
+                }
+            }
+            prop_assert!(wanted.iter().all(|&left| left == 0));
+        }
     }
 }
