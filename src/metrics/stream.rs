@@ -186,8 +186,8 @@ impl StreamMetrics {
         self.on.set(on.into());
     }
 
-    /// Adds what was counted since the last time, and shows the state after a turn.
-    pub fn publish(&self, counts: &mut StreamCounts, now: &StreamGauges) {
+    /// Adds what was counted since the last time.
+    pub fn count(&self, counts: &mut StreamCounts) {
         let counts = std::mem::take(counts);
         let duration = u64::try_from(counts.duration.as_nanos()).unwrap_or(u64::MAX);
         let of_the_original = [
@@ -211,6 +211,10 @@ impl StreamMetrics {
                 metric.inc_by(by);
             }
         }
+    }
+
+    /// Shows the state after a turn.
+    pub fn show(&self, now: &StreamGauges) {
         let all = now.live + now.catching_up + now.ending;
         for (metric, value) in [
             (&self.connections, all),
@@ -246,7 +250,7 @@ pub struct StreamCounts {
 }
 
 /// The state of a stream after a turn.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamGauges {
     /// Viewers at the head.
     pub live: usize,
