@@ -13,7 +13,6 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -33,8 +32,6 @@ use crate::resource::{Desk, Node};
 use crate::side;
 use crate::stream::admission::{Admission, Crossings};
 use crate::upstream::Dialer;
-use crate::worker;
-use crate::worker::board::{Board, Entry};
 use crew::Crew;
 
 pub use listen::ListenError;
@@ -140,6 +137,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let admission = Arc::new(Admission::new(resources::limits(config), crossings));
     let making = resources::Making {
         config,
+        workers,
         metrics: &metrics,
         admission: &admission,
         access: &access,
@@ -150,46 +148,25 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let statics = resources::statics(config, &client, &making);
     let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
     let dialer = Dialer::new(config.timeout, buffer_bytes, egress);
-    let on_board = shown.iter().zip(&streams).enumerate().map(|(number, (shown, stream))| Entry {
-        path: shown.path.clone(),
-        owner: AtomicUsize::new(crew::first_owner(number, workers)),
-        hot: config.streams[number].hot,
-        gate: Arc::clone(stream.gate()),
-        status: Arc::clone(&shown.status),
-        metrics: shown.metrics.clone(),
-        cost_ns: AtomicU64::new(0),
-    });
-    let board = Arc::new(Board::new(on_board, workers));
+    let board = crew::board(config, &shown, &streams, workers);
     let node = Arc::new(Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), now));
     let desk = Desk::start(&node).map_err(kernel("a thread cannot be started"))?;
-    let parts = |number, streams, listeners| worker::Parts {
-        number,
-        workers,
-        resources: resources::resources(config),
-        streams,
-        board: Arc::clone(&board),
-        listeners,
-        arrival: resources::arrival(config),
-        refuse_with: config.refuse_with,
-        desk: desk.clone(),
-        statics: statics.clone(),
-        access: access.clone(),
-        dialer: dialer.clone(),
-        metrics: Arc::clone(&metrics),
-        period: config.turn,
-        log: root.new(o!("module" => "worker", "worker" => number)),
-    };
     side::start(side_listeners, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
-    let making = crew::Making {
+    let crew = Crew::start(crew::Making {
+        config,
         streams,
         listeners,
-        pin: config.pin_workers,
+        board,
+        desk,
+        statics,
+        access: &access,
+        dialer: &dialer,
+        metrics: &metrics,
         root: &root,
         log_handle: &log_handle,
         now,
-    };
-    let crew = Crew::start(making, &board, parts)?;
+    })?;
     let running = Running {
         addresses,
         side_addresses,

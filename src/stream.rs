@@ -11,15 +11,18 @@ pub mod bytes;
 pub mod datagrams;
 pub mod failover;
 pub mod fan_out;
+pub mod feed;
 pub mod fill;
 pub mod gate;
 pub mod intake;
 pub mod join;
 mod members;
+pub mod source;
 pub mod trunk;
 
 use std::io;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -31,14 +34,15 @@ use crate::log::access::{AccessLog, Entry};
 use crate::metrics::stream::StreamGauges;
 use crate::metrics::{StreamCounts, StreamMetrics};
 use crate::ring::{LagLimit, Ring};
-use crate::upstream::Loss;
+use crate::upstream::{DialError, Dialed, Loss};
 use crate::viewer::allowance::Allowance;
 use crate::viewer::{Departure, State, Viewer};
 use admission::Admission;
-use failover::Failover;
+use feed::Feed;
 use gate::Gate;
 use intake::Filled;
 use members::Members;
+use source::Source;
 use trunk::Trunk;
 
 pub use fill::Fill;
@@ -50,7 +54,11 @@ pub struct Stream {
     log: Logger,
     metrics: StreamMetrics,
     admission: Arc<Admission>,
-    failover: Failover,
+    source: Source,
+    /// Other workers' parts of it.
+    feeds: Vec<Feed>,
+    /// When to look at those that are behind, if no turn comes before.
+    feeds_due: Option<Instant>,
     ring: Ring,
     limit: LagLimit,
     members: Members,
@@ -81,8 +89,8 @@ pub struct Parts {
     pub metrics: StreamMetrics,
     /// The node's limit of viewers.
     pub admission: Arc<Admission>,
-    /// Its upstreams.
-    pub failover: Failover,
+    /// Where its bytes come from.
+    pub source: Source,
     /// How far a viewer may lag, in packets.
     pub lag_packets: usize,
     /// Who may enter.
@@ -100,7 +108,9 @@ impl Stream {
             log: parts.log,
             metrics: parts.metrics,
             admission: parts.admission,
-            failover: parts.failover,
+            source: parts.source,
+            feeds: Vec::new(),
+            feeds_due: None,
             ring: Ring::new(),
             limit: LagLimit::new(parts.lag_packets),
             members: Members::default(),
@@ -117,14 +127,25 @@ impl Stream {
         }
     }
 
-    /// Its upstreams.
-    pub fn failover(&mut self) -> &mut Failover {
-        &mut self.failover
+    /// Where its bytes come from.
+    pub fn source(&mut self) -> &mut Source {
+        &mut self.source
+    }
+
+    /// Takes the result of an attempt to reach an upstream, or the pipe that its owner feeds.
+    /// Answers whether it is connected now.
+    pub fn dialed(&mut self, result: Result<Dialed, DialError>, now: Instant) -> bool {
+        self.source.dialed(result, &mut self.ring, now)
+    }
+
+    /// Feeds another worker's part of the stream from now on, by a pipe.
+    pub fn feed_to(&mut self, pipe: OwnedFd) {
+        self.feeds.push(Feed::new(pipe));
     }
 
     /// Whether its upstream is connected.
     pub fn is_connected(&self) -> bool {
-        self.failover.is_connected()
+        self.source.is_connected()
     }
 
     /// Who may enter.
@@ -144,7 +165,7 @@ impl Stream {
 
     /// Whether another worker may have it now: no attempt is under way whose result comes here.
     pub fn may_move(&self) -> bool {
-        !self.failover.is_dialing()
+        !self.source.is_dialing()
     }
 
     /// The viewers' connections.
@@ -168,13 +189,13 @@ impl Stream {
         let from = self.ring.head();
         let mut ended = false;
         if std::mem::take(&mut self.readable) {
-            match self.failover.fill(&mut self.ring, now) {
+            match self.source.fill(&mut self.ring, now) {
                 Filled::Drained => {}
                 Filled::More => self.readable = true,
                 Filled::Ended => ended = true,
             }
         }
-        ended |= self.failover.give_up_silent(&mut self.ring, now);
+        ended |= self.source.give_up_silent(&mut self.ring, now);
         let to = self.ring.head();
         if let Some(packets) = self.limit.observe(to.since(from)) {
             info!(self.log, "outputbuffer is less than two turns' data: {packets} packets it is";
@@ -185,30 +206,42 @@ impl Stream {
             self.fan_out(trunk, from, to, now);
         }
         if ended {
-            self.end_viewers(Departure::Finished, now + ENDING_TIMEOUT);
+            self.finish(now);
         }
-        to.since(from) + self.failover.overhead_bytes()
+        to.since(from) + self.source.overhead_bytes()
     }
 
     /// The second half: serves who is not live, within what all streams together may spend on that,
     /// and publishes what was counted. Answers whether there is more to do at once.
     pub fn catch_up(&mut self, allowance: &mut Allowance, now: Instant) -> bool {
+        // Whoever hangs on a feed is live, and goes before who is not.
+        let fed = self.serve_feeds(allowance, now);
         let left = self.serve_waiting(allowance, now);
-        self.ring.evict(left.keep);
+        self.ring.evict(left.keep.max(fed));
         self.publish(now);
         left.again || self.readable
     }
 
     /// Its upstream cannot be watched: it is lost, as if it had broken.
     pub fn lose_upstream(&mut self, why: io::Error, now: Instant) {
-        self.failover.give_up(&Loss::Broken(why), &mut self.ring, now);
-        self.end_viewers(Departure::Finished, now + ENDING_TIMEOUT);
+        self.source.give_up(&Loss::Broken(why), &mut self.ring, now);
+        self.finish(now);
+    }
+
+    /// The upstream is gone: everybody gets what there is.
+    fn finish(&mut self, now: Instant) {
+        let deadline = now + ENDING_TIMEOUT;
+        self.end_viewers(Departure::Finished, deadline);
+        for feed in &mut self.feeds {
+            feed.end(self.ring.head(), deadline);
+        }
+        self.look_at_feeds_soon(now);
     }
 
     /// When the stream wants to be looked at, whatever happens.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        let viewers = earlier(self.stall_check, self.ending);
-        earlier(earlier(self.failover.deadline(now), self.rest_due()), viewers)
+        let viewers = earlier(earlier(self.stall_check, self.ending), self.feeds_due);
+        earlier(earlier(self.source.deadline(now), self.rest_due()), viewers)
     }
 
     /// When the ring is at rest, if it is not already.
@@ -220,10 +253,14 @@ impl Stream {
     pub fn on_deadline(&mut self, now: Instant) -> bool {
         // What the upstream's end brings goes to viewers in a turn, as everything does.
         // A datagram that is missing is given up by reading.
-        self.readable |= self.failover.is_due(now);
+        self.readable |= self.source.is_due(now);
         let mut turn = self.readable
-            || self.failover.is_silent(now)
+            || self.source.is_silent(now)
             || self.ending.is_some_and(|end| end <= now);
+        if self.feeds_due.is_some_and(|due| due <= now) {
+            self.feeds_due = None;
+            turn = true;
+        }
         if self.rest_due().is_some_and(|due| due <= now) {
             self.ring.rest();
             turn = true;
@@ -239,7 +276,8 @@ impl Stream {
     /// We are told to stop: viewers get the rest of their packet and are let go. Answers whether
     /// there are any, who need a turn.
     pub fn stop(&mut self, now: Instant) -> bool {
-        self.failover.stop();
+        self.source.stop();
+        self.feeds.clear();
         self.end_viewers(Departure::Stopped, now + DRAIN_TIMEOUT);
         self.publish(now);
         self.members.len() > 0
@@ -324,10 +362,10 @@ impl Stream {
         self.metrics.count(&mut self.counts);
         // With many small streams this is a good part of what a turn costs beside its calls.
         if gauges != self.shown {
-            self.metrics.show(&gauges);
+            self.metrics.show(&self.shown, &gauges);
             self.shown = gauges;
         }
-        self.failover.publish();
+        self.source.publish();
     }
 }
 

@@ -12,6 +12,7 @@ pub mod board;
 pub mod deadlines;
 pub mod guests;
 pub mod handoff;
+mod spread;
 pub mod streams;
 pub mod token;
 pub mod transfer;
@@ -266,9 +267,10 @@ impl Worker {
         match command {
             Command::Dialed { stream: number, result } => {
                 let stream = self.streams.get_mut(number).expect("no stream leaves that dials");
-                let connected = stream.failover().dialed(*result, now);
+                let connected = stream.dialed(*result, now);
                 if connected && self.stopping.is_none() {
                     self.watch_upstream(number, now);
+                    self.feed_others(number);
                 }
                 self.streams.reschedule(number, now);
             }
@@ -297,7 +299,7 @@ impl Worker {
     fn watch_upstream(&mut self, number: usize, now: Instant) {
         let registry = self.poll.registry();
         let Some(stream) = self.streams.get_mut(number) else { return };
-        let Some(fill) = stream.failover().connected() else { return };
+        let Some(fill) = stream.source().connected() else { return };
         let token = Token::Upstream(number).into();
         let source = fill.source().as_raw_fd();
         match registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
@@ -320,13 +322,13 @@ impl Worker {
                 continue;
             }
             if self.stopping.is_none()
-                && let Some(attempt) = stream.failover().begin_attempt(now)
+                && let Some(attempt) = stream.source().begin_attempt(now)
             {
                 let sender = self.sender.clone();
                 let deliver = move |result| sender.dialed(number, result);
                 let Attempt { remote, reception, log } = attempt;
                 if let Err(error) = self.dialer.start(remote, reception, log, deliver) {
-                    stream.failover().dialed(Err(error), now);
+                    stream.dialed(Err(error), now);
                 }
             }
             self.streams.reschedule(number, now);

@@ -150,3 +150,71 @@ fn a_stream_moves_to_an_idle_worker_and_its_viewers_miss_nothing() {
     node.await_metric("streaming_source_connected", "", |connected| connected < 0.5);
     assert!(node.stop().success());
 }
+
+#[test]
+fn a_hot_stream_is_served_by_every_worker_from_one_upstream() {
+    const VIEWERS: usize = 90;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let again = listener.try_clone().unwrap();
+    let source = Source::start_at(listener, Speech::Raw, BITS_PER_SECOND, 0);
+    let url = source.url(Speech::Raw);
+    let mut hot = stream("/hot.ts", &url);
+    hot["hot"] = json!(true);
+    hot["maxconnections"] = json!(VIEWERS + 5);
+    let node = Node::with(&json!({ "workers": 3, "reconnect": 1, "resources": [
+        hot,
+        api("/control", "control", Some("/hot.ts")),
+    ]}));
+    let join = |crowd: &mut Crowd| {
+        node.await_metric("streaming_source_connected", "", |connected| connected > 0.5);
+        crowd.join(node.address, "/hot.ts", VIEWERS, Pace::Fast);
+        for worker in ["0", "1", "2"] {
+            let of = format!("worker=\"{worker}\"");
+            node.await_metric("restreamer_worker_viewers", &of, |viewers| viewers > 0.0);
+        }
+        node.await_count("streaming_connections", "/hot.ts", VIEWERS as u64);
+        assert_eq!(node.count("restreamer_worker_viewers", ""), VIEWERS as u64);
+    };
+    let all_ended = |crowd: &mut Crowd, why: &str| {
+        crowd.watch_until(|all| all.iter().all(|viewer| viewer.ended), support::PATIENCE);
+        node.await_count("restreamer_viewers_ended_total", why, VIEWERS as u64);
+        node.await_count("streaming_connections", "/hot.ts", 0);
+        for (number, watcher) in crowd.watchers.iter().enumerate() {
+            watcher.verifier.assert_perfect(&format!("viewer {number}, {why}"));
+            assert_eq!(watcher.verifier.unfinished(), 0, "viewer {number}, {why}");
+        }
+    };
+    let mut crowd = Crowd::new();
+    join(&mut crowd);
+    crowd.watch(Duration::from_secs(2));
+    assert_eq!(source.connections(), 1);
+    let (live, all) = (
+        node.metric("restreamer_sent_bytes_total", "path=\"live\""),
+        node.metric("restreamer_sent_bytes_total", ""),
+    );
+    assert!(live > 0.9 * all, "only {live} of {all} bytes left by splice");
+    // The stream's limit is one for all workers.
+    let more: Vec<_> = (0..5).map(|_| http::watch(node.address, "/hot.ts")).collect();
+    assert!((0..20).all(|_| http::get(node.address, "/hot.ts").status == 404));
+    drop(more);
+    node.await_count("streaming_connections", "/hot.ts", VIEWERS as u64);
+
+    assert_eq!(http::fetch(node.address, "/control?offline").status, 202);
+    assert!((0..20).all(|_| http::get(node.address, "/hot.ts").status == 404));
+    all_ended(&mut crowd, "switched_off");
+    assert_eq!(http::fetch(node.address, "/control?online").status, 202);
+
+    // An upstream that ends: everybody has all of it, and a new one feeds every worker again.
+    let mut crowd = Crowd::new();
+    join(&mut crowd);
+    let last = source.stop();
+    all_ended(&mut crowd, "finished");
+    assert!(crowd.watchers.iter().all(|watcher| watcher.verifier.next == last));
+    let source = Source::start_at(again, Speech::Raw, BITS_PER_SECOND, last);
+    let mut crowd = Crowd::new();
+    join(&mut crowd);
+    crowd.watch(Duration::from_secs(1));
+    assert_eq!(source.connections(), 1);
+    drop(crowd);
+    assert!(node.stop().success());
+}

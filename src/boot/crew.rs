@@ -4,18 +4,23 @@ use std::io;
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use restreamer_sys::cpu;
 use slog::{Logger, crit, info, o, warn};
 
-use super::{BootError, kernel};
+use super::{BootError, kernel, resources};
 use crate::config::Config;
 use crate::limits::{LOG_FLUSH_TIMEOUT, WORKERS_MAX};
 use crate::log::LogHandle;
+use crate::log::access::AccessLog;
+use crate::metrics::Metrics;
+use crate::resource::{Desk, Shown, Static};
 use crate::stream::Stream;
-use crate::worker::board::Board;
+use crate::upstream::Dialer;
+use crate::worker::board::{Board, Entry};
 use crate::worker::handoff::Sender;
 use crate::worker::{Parts, Worker, balance};
 
@@ -30,7 +35,7 @@ pub(super) fn size(config: &Config, cores: usize) -> NonZeroUsize {
 }
 
 /// The owner of a stream before anything is known of what it costs.
-pub(super) fn first_owner(stream: usize, workers: usize) -> usize {
+fn first_owner(stream: usize, workers: usize) -> usize {
     stream % workers
 }
 
@@ -41,31 +46,65 @@ pub(super) struct Crew {
     done: Receiver<()>,
 }
 
-/// What all workers are made with, and what each has for itself.
+/// What the workers are made of.
 pub(super) struct Making<'a> {
-    pub(super) streams: Vec<Stream>,
+    pub(super) config: &'a Config,
+    /// The streams, each in its parts, the owner's first.
+    pub(super) streams: Vec<Vec<Stream>>,
     /// Each worker's listening sockets.
     pub(super) listeners: Vec<Vec<TcpListener>>,
-    /// Each on a core of its own.
-    pub(super) pin: bool,
+    pub(super) board: Arc<Board>,
+    pub(super) desk: Desk,
+    pub(super) statics: Vec<Arc<Static>>,
+    pub(super) access: &'a AccessLog,
+    pub(super) dialer: &'a Dialer,
+    pub(super) metrics: &'a Arc<Metrics>,
     pub(super) root: &'a Logger,
     pub(super) log_handle: &'a LogHandle,
     pub(super) now: Instant,
 }
 
+impl Making<'_> {
+    fn log(&self, worker: usize) -> Logger {
+        self.root.new(o!("module" => "worker", "worker" => worker))
+    }
+
+    fn parts(
+        &self,
+        number: usize,
+        workers: usize,
+        streams: Vec<Option<Stream>>,
+        listeners: Vec<TcpListener>,
+    ) -> Parts {
+        Parts {
+            number,
+            workers,
+            streams,
+            listeners,
+            resources: resources::resources(self.config),
+            board: Arc::clone(&self.board),
+            arrival: resources::arrival(self.config),
+            refuse_with: self.config.refuse_with,
+            desk: self.desk.clone(),
+            statics: self.statics.clone(),
+            access: self.access.clone(),
+            dialer: self.dialer.clone(),
+            metrics: Arc::clone(self.metrics),
+            period: self.config.turn,
+            log: self.log(number),
+        }
+    }
+}
+
 impl Crew {
     /// Makes the workers, one for each set of listening sockets, and starts them.
-    pub(super) fn start(
-        making: Making<'_>,
-        board: &Arc<Board>,
-        parts: impl Fn(usize, Vec<Option<Stream>>, Vec<TcpListener>) -> Parts,
-    ) -> Result<Crew, BootError> {
-        let size = making.listeners.len();
-        let mut shares = deal(making.streams, size);
-        let mut workers = Vec::with_capacity(size);
-        let mut senders = Vec::with_capacity(size);
-        for (number, listeners) in making.listeners.into_iter().enumerate() {
-            let parts = parts(number, std::mem::take(&mut shares[number]), listeners);
+    pub(super) fn start(mut making: Making<'_>) -> Result<Crew, BootError> {
+        let listeners = std::mem::take(&mut making.listeners);
+        let size = listeners.len();
+        let shares = deal(std::mem::take(&mut making.streams), size);
+        let (mut workers, mut senders) = (Vec::with_capacity(size), Vec::with_capacity(size));
+        for (number, (streams, listeners)) in shares.into_iter().zip(listeners).enumerate() {
+            let parts = making.parts(number, size, streams, listeners);
             let (worker, sender) =
                 Worker::new(parts, making.now).map_err(kernel("a worker cannot be made"))?;
             workers.push(worker);
@@ -73,11 +112,11 @@ impl Crew {
         }
         let senders: Arc<[Sender]> = senders.into();
         let (finished, done) = sync_channel(size);
-        let cores = if making.pin { cores(making.root) } else { Vec::new() };
+        let cores = if making.config.pin_workers { cores(making.root) } else { Vec::new() };
         for (number, mut worker) in workers.into_iter().enumerate() {
             let core = cores.get(number % cores.len().max(1)).copied();
             worker.meet(Arc::clone(&senders));
-            let log = making.root.new(o!("module" => "worker", "worker" => number));
+            let log = making.log(number);
             let end =
                 End { log, log_handle: making.log_handle.clone(), finished: finished.clone() };
             std::thread::Builder::new()
@@ -89,7 +128,7 @@ impl Crew {
                 .map_err(kernel("a worker's thread cannot be started"))?;
         }
         if size > 1 {
-            balance::start(Arc::clone(board), Arc::clone(&senders))
+            balance::start(making.board, Arc::clone(&senders))
                 .map_err(kernel("a thread cannot be started"))?;
         }
         Ok(Crew { senders, done })
@@ -157,13 +196,35 @@ fn cores(log: &Logger) -> Vec<usize> {
 }
 
 /// Each worker's streams, in the order of all.
-fn deal(streams: Vec<Stream>, workers: usize) -> Vec<Vec<Option<Stream>>> {
+fn deal(streams: Vec<Vec<Stream>>, workers: usize) -> Vec<Vec<Option<Stream>>> {
     let mut shares: Vec<Vec<Option<Stream>>> = (0..workers).map(|_| Vec::new()).collect();
-    for (number, stream) in streams.into_iter().enumerate() {
+    for (number, parts) in streams.into_iter().enumerate() {
         for share in &mut shares {
             share.push(None);
         }
-        shares[first_owner(number, workers)][number] = Some(stream);
+        for (part, stream) in parts.into_iter().enumerate() {
+            shares[(first_owner(number, workers) + part) % workers][number] = Some(stream);
+        }
     }
     shares
+}
+
+/// What workers know of each other, at the start. `streams` are those of `shown`.
+pub(super) fn board(
+    config: &Config,
+    shown: &[Shown],
+    streams: &[Vec<Stream>],
+    workers: usize,
+) -> Arc<Board> {
+    let numbered = shown.iter().zip(streams).enumerate();
+    let entries = numbered.map(|(number, (shown, parts))| Entry {
+        path: shown.path.clone(),
+        owner: AtomicUsize::new(first_owner(number, workers)),
+        hot: config.streams[number].hot,
+        cost_ns: AtomicU64::new(0),
+        gate: Arc::clone(parts[0].gate()),
+        status: Arc::clone(&shown.status),
+        metrics: shown.metrics.clone(),
+    });
+    Arc::new(Board::new(entries, workers))
 }

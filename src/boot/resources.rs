@@ -19,6 +19,7 @@ use crate::resource::{Question, Shown, Static, statics};
 use crate::stream::admission::{Admission, Limits};
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::gate::Gate;
+use crate::stream::source::{Fed, Source};
 use crate::stream::{self, Stream};
 use crate::upstream::schedule::Schedule;
 use crate::worker::accept::Arrival;
@@ -41,6 +42,7 @@ pub(super) fn arrival(config: &Config) -> Arrival {
 /// What streams are made with.
 pub(super) struct Making<'a> {
     pub(super) config: &'a Config,
+    pub(super) workers: usize,
     pub(super) metrics: &'a Metrics,
     pub(super) admission: &'a Arc<Admission>,
     pub(super) access: &'a AccessLog,
@@ -48,13 +50,14 @@ pub(super) struct Making<'a> {
     pub(super) now: Instant,
 }
 
-/// The streams, and what is shown of them.
-pub(super) fn streams(making: &Making<'_>) -> Result<(Vec<Stream>, Vec<Shown>), BootError> {
+/// The streams, each in one part, or in one for each worker if it is hot: the owner's is the first;
+/// and what is shown of them.
+pub(super) fn streams(making: &Making<'_>) -> Result<(Vec<Vec<Stream>>, Vec<Shown>), BootError> {
     let made = making.config.streams.iter().map(|config| stream(config, making));
     Ok(made.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
-fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Stream, Shown), BootError> {
+fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Vec<Stream>, Shown), BootError> {
     let Making { metrics, root, now, .. } = *making;
     let log = root.new(o!("stream" => config.path.clone()));
     let status = Arc::new(StreamStatus::new(now));
@@ -79,21 +82,23 @@ fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Stream, Shown),
     let failover = Failover::new(upstreams, schedule, making.config.read_timeout, status);
     let log = log.new(o!("module" => "stream"));
     shown.metrics.switched(true);
-    let parts = stream::Parts {
-        preamble: config
-            .preamble
-            .as_deref()
-            .map(|path| preamble(path, config, &log))
-            .transpose()?,
-        log,
-        metrics: shown.metrics.clone(),
+    let preamble =
+        config.preamble.as_deref().map(|path| preamble(path, config, &log)).transpose()?;
+    let gate = Arc::new(Gate::new(config.max_connections));
+    let fed = std::iter::repeat_with(|| Source::Fed(Fed::default()));
+    let sources = std::iter::once(Source::Upstreams(Box::new(failover))).chain(fed);
+    let metrics = shown.metrics.parts(if config.hot { making.workers } else { 1 });
+    let parts = metrics.into_iter().zip(sources).map(|(metrics, source)| stream::Parts {
+        preamble: preamble.clone(),
+        log: log.clone(),
+        metrics,
         admission: Arc::clone(making.admission),
-        failover,
+        source,
         lag_packets: making.config.output_buffer_packets,
-        gate: Arc::new(Gate::new(config.max_connections)),
+        gate: Arc::clone(&gate),
         access: making.access.clone(),
-    };
-    Ok((Stream::new(parts, now), shown))
+    });
+    Ok((parts.map(|parts| Stream::new(parts, now)).collect(), shown))
 }
 
 /// What every viewer gets first; one that is no row of packets is said in the log, and sent.

@@ -1,5 +1,7 @@
 //! What is counted of a stream and its viewers.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
@@ -105,6 +107,8 @@ impl Families {
             ending: viewers("ending"),
             joined: of(&self.joined),
             ended: self.ended.clone(),
+            lags: Arc::new([AtomicUsize::new(0)]),
+            part: 0,
             lag: gauge(&self.lag),
             lag_limit: gauge(&self.lag_limit),
             ring: gauge(&self.ring),
@@ -131,6 +135,9 @@ pub struct StreamMetrics {
     live: IntGauge,
     catching_up: IntGauge,
     ending: IntGauge,
+    /// The largest lag in each part.
+    lags: Arc<[AtomicUsize]>,
+    part: usize,
     joined: IntCounter,
     ended: IntCounterVec,
     lag: IntGauge,
@@ -213,20 +220,34 @@ impl StreamMetrics {
         }
     }
 
-    /// Shows the state after a turn.
-    pub fn show(&self, now: &StreamGauges) {
-        let all = now.live + now.catching_up + now.ending;
-        for (metric, value) in [
-            (&self.connections, all),
-            (&self.live, now.live),
-            (&self.catching_up, now.catching_up),
-            (&self.ending, now.ending),
-            (&self.lag, now.lag),
-            (&self.lag_limit, now.lag_limit),
-            (&self.ring, now.ring),
-        ] {
-            metric.set(i64::try_from(value).unwrap_or(i64::MAX));
+    /// Shows the state after a turn, as what has changed since it was shown `before`: other parts
+    /// of the stream may show theirs.
+    pub fn show(&self, before: &StreamGauges, now: &StreamGauges) {
+        fn whole(value: usize) -> i64 {
+            i64::try_from(value).unwrap_or(i64::MAX)
         }
+        for (metric, before, now) in [
+            (&self.connections, before.viewers(), now.viewers()),
+            (&self.live, before.live, now.live),
+            (&self.catching_up, before.catching_up, now.catching_up),
+            (&self.ending, before.ending, now.ending),
+            (&self.ring, before.ring, now.ring),
+        ] {
+            if now != before {
+                metric.add(whole(now) - whole(before));
+            }
+        }
+        self.lag_limit.set(whole(now.lag_limit));
+        self.lags[self.part].store(now.lag, Ordering::Relaxed);
+        let lags = self.lags.iter().map(|lag| lag.load(Ordering::Relaxed));
+        self.lag.set(whole(lags.max().unwrap_or(0)));
+    }
+
+    /// The same stream's metrics for so many workers that each have a part of it.
+    pub fn parts(&self, parts: usize) -> Vec<StreamMetrics> {
+        let lags: Arc<[AtomicUsize]> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
+        let part = |part| StreamMetrics { lags: Arc::clone(&lags), part, ..self.clone() };
+        (0..parts).map(part).collect()
     }
 }
 
@@ -264,4 +285,10 @@ pub struct StreamGauges {
     pub lag_limit: usize,
     /// Memory of the ring, bytes.
     pub ring: usize,
+}
+
+impl StreamGauges {
+    fn viewers(&self) -> usize {
+        self.live + self.catching_up + self.ending
+    }
 }

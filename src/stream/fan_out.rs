@@ -10,9 +10,12 @@ use restreamer_sys::tcp_info::tcp_info;
 use slog::error;
 
 use super::Stream;
+use super::feed::Fate;
 use super::members::Served;
 use super::trunk::Trunk;
-use crate::limits::{HALF_CLOSED_TIMEOUT, LAG_BYTES_MAX, SLICES_MAX, UNACKNOWLEDGED_TIMEOUT};
+use crate::limits::{
+    HALF_CLOSED_TIMEOUT, LAG_BYTES_MAX, PERIOD_MAX, SLICES_MAX, UNACKNOWLEDGED_TIMEOUT,
+};
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
 use crate::viewer::allowance::Allowance;
@@ -31,7 +34,7 @@ impl Stream {
         now: Instant,
     ) {
         let mut at = from;
-        while at < to && self.members.live() > 0 {
+        while at < to && (self.members.live() > 0 || self.are_fed()) {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let used = self.ring.slices(at, to, &mut slices);
             let loaded = match trunk.load(&slices[..used]) {
@@ -68,7 +71,34 @@ impl Stream {
             }
             None
         });
+        self.feeds.retain_mut(|feed| feed.offer(trunk, from, to) == Fate::Stays);
         self.let_go(gone, now);
+    }
+
+    /// Whether another worker is to get what comes.
+    fn are_fed(&self) -> bool {
+        !self.feeds.is_empty()
+    }
+
+    /// Serves the feeds that are behind. Answers how many bytes before the head they may still get.
+    pub(super) fn serve_feeds(&mut self, allowance: &mut Allowance, now: Instant) -> usize {
+        let (ring, limit, counts) = (&self.ring, self.limit.bytes(), &mut self.counts);
+        self.feeds.retain_mut(|feed| {
+            feed.catch_up(ring, limit.max(LAG_BYTES_MAX), now, allowance, counts) == Fate::Stays
+        });
+        let head = self.ring.head();
+        let keep = self.feeds.iter().map(|feed| feed.lag(head)).max().unwrap_or(0);
+        if keep > 0 {
+            self.look_at_feeds_soon(now);
+        }
+        keep
+    }
+
+    /// Without a turn before, feeds are looked at after the longest period that a worker has.
+    pub(super) fn look_at_feeds_soon(&mut self, now: Instant) {
+        if self.are_fed() {
+            self.feeds_due.get_or_insert(now + PERIOD_MAX);
+        }
     }
 
     /// Serves everybody who is not live, within what all together may have, and skips those who lag

@@ -10,7 +10,7 @@ use crate::http::request::{Parsed, parse};
 use crate::limits::{BLOCK_BYTES, LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
-use crate::stream::failover::Upstream;
+use crate::stream::failover::{Failover, Upstream};
 use crate::stream::join::{Readiness, Refused};
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{Body, Dialed, Framing};
@@ -49,7 +49,12 @@ impl Bench {
             log,
             metrics: metrics.stream(PATH),
             admission: Arc::new(Admission::new(Limits::default(), None)),
-            failover: Failover::new(upstreams, schedule, read_timeout, status),
+            source: Source::Upstreams(Box::new(Failover::new(
+                upstreams,
+                schedule,
+                read_timeout,
+                status,
+            ))),
             lag_packets: LAG_PACKETS,
             gate: Arc::new(Gate::new(Some(VIEWERS_MAX))),
             preamble: None,
@@ -58,9 +63,9 @@ impl Bench {
         let mut stream = Stream::new(parts, now);
         let (upstream, source) = UnixStream::pair().unwrap();
         source.set_nonblocking(true).unwrap();
-        assert!(stream.failover().begin_attempt(now).is_some());
+        assert!(stream.source().begin_attempt(now).is_some());
         let dialed = Dialed { body: Body::Stream(framing), ..Dialed::raw(source) };
-        assert!(stream.failover().dialed(Ok(dialed), now));
+        assert!(stream.dialed(Ok(dialed), now));
         Bench { stream, trunk: Trunk::new().unwrap(), upstream, now, metrics, number: 0 }
     }
 
@@ -394,8 +399,8 @@ fn one_who_is_ending_survives_the_next_upstream() {
     source.set_nonblocking(true).unwrap();
     bench.upstream = upstream;
     bench.now += Duration::from_secs(11);
-    assert!(bench.stream.failover().begin_attempt(bench.now).is_some());
-    assert!(bench.stream.failover().dialed(Ok(Dialed::raw(source)), bench.now));
+    assert!(bench.stream.source().begin_attempt(bench.now).is_some());
+    assert!(bench.stream.dialed(Ok(Dialed::raw(source)), bench.now));
     bench.now -= Duration::from_secs(10);
     for _ in 0..200 {
         bench.send(60);

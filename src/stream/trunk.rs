@@ -56,6 +56,12 @@ impl Trunk {
         sent
     }
 
+    /// Gives what is loaded to another worker, as far as its pipe takes it: pages that it shares
+    /// with the viewers here.
+    pub fn copy(&self, pipe: &impl AsFd) -> io::Result<Moved> {
+        tee(self.pipe.reader(), pipe.as_fd(), self.loaded)
+    }
+
     /// Empties the trunk for the next load.
     pub fn empty(&mut self) {
         self.throw_away(&self.pipe, self.loaded);

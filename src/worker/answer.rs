@@ -11,7 +11,7 @@ use slog::info;
 use super::guests::{Next, refused};
 use super::handoff::{Command, HandedOver};
 use super::token::Token;
-use super::{Worker, rename, unwatch, watch};
+use super::{Worker, rename};
 use crate::config::{RefuseWith, Secret};
 use crate::http::auth::{Guard, Verdict};
 use crate::http::forwarded;
@@ -69,7 +69,7 @@ fn word(status: u16, text: &'static str) -> Response {
 }
 
 /// What somebody gets whom a busy worker cannot serve now.
-fn unavailable() -> Response {
+pub(super) fn unavailable() -> Response {
     Response::stream(503).header("Retry-After", "1")
 }
 
@@ -221,11 +221,12 @@ impl Worker {
         }
         if self.board.switch(stream, on) {
             let path = self.board.path(stream);
-            info!(self.log, "{client} has switched {path} {}", if on { "on" } else { "off" };
+            let how = if on { "on" } else { "off" };
+            info!(self.log, "{client} has switched {path} {how}";
                 "event" => "control", "stream" => path, "client" => client.to_string());
         }
         // Told again, and again if need be, to a worker that was too busy to hear it.
-        if on || self.end_viewers(stream, now) { word(202, "202 accepted") } else { unavailable() }
+        if on || self.switch_off(stream, now) { word(202, "202 accepted") } else { unavailable() }
     }
 
     /// Has something answered that may take time: `ask` has the answer at once, or gives it to
@@ -246,6 +247,18 @@ impl Worker {
         }
     }
 
+    /// Ends the viewers of a stream that is switched off, wherever they are. Answers whether that
+    /// is to happen.
+    fn switch_off(&mut self, stream: usize, now: Instant) -> bool {
+        let mut all = self.end_viewers(stream, now);
+        if self.board.is_hot(stream) {
+            for (_, worker) in self.others() {
+                all &= worker.hand_over(Command::SwitchedOff { stream }).is_ok();
+            }
+        }
+        all
+    }
+
     /// Ends the viewers of a stream that is switched off, or has the worker do it that has the
     /// stream. Answers whether that is to happen.
     pub(super) fn end_viewers(&mut self, stream: usize, now: Instant) -> bool {
@@ -260,7 +273,10 @@ impl Worker {
 
     /// Shows a stream to a viewer, or what it would get. `key` is the guest's that asks for it.
     pub(super) fn show(&mut self, key: ViewerKey, asked: HandedOver, now: Instant) -> Next {
-        let Some(stream) = self.streams.get(asked.stream) else {
+        let owned = self.board.owner(asked.stream) == self.number;
+        let here = self.streams.get(asked.stream);
+        // A part of a stream that its owner does not feed yet has nothing to show.
+        let Some(stream) = here.filter(|stream| owned || stream.is_connected()) else {
             return self.hand_over(key, asked);
         };
         let HandedOver { stream: number, connection, request, rest } = asked;
@@ -285,44 +301,6 @@ impl Worker {
         let head = response.outgoing(request.method, request.version, false).head;
         self.join(connection, number, Visit::new(request, now), head, now);
         Next::Gone
-    }
-
-    /// Hands a request over to the worker that has its stream.
-    fn hand_over(&mut self, key: ViewerKey, asked: HandedOver) -> Next {
-        if unwatch(self.poll.registry(), &asked.connection.socket).is_err() {
-            self.counts.accept_error();
-            return Next::Gone;
-        }
-        let owner = self.board.owner(asked.stream);
-        let Err(command) = self.workers[owner].hand_over(Command::Asked(Box::new(asked))) else {
-            self.counts.handed_over();
-            return Next::Gone;
-        };
-        // It has more to do than there is room for, or has stopped.
-        let Command::Asked(asked) = command else { return Next::Gone };
-        let HandedOver { stream, connection, request, rest } = *asked;
-        let response = unavailable();
-        let target = Target::Stream(stream);
-        self.refuse(target, &connection, &request, response.status(), "worker_busy");
-        self.metrics.answered(response.status());
-        if watch(self.poll.registry(), &connection.socket, Token::Guest(key)).is_err() {
-            self.counts.accept_error();
-            return Next::Gone;
-        }
-        Next::Send(Asker::new(connection, &request, rest).answer_last(response))
-    }
-
-    /// Goes on with a request that another worker has handed over.
-    pub(super) fn take_over(&mut self, asked: HandedOver, now: Instant) {
-        let key = self.guests.reserve();
-        let socket = &asked.connection.socket;
-        if watch(self.poll.registry(), socket, Token::Guest(key)).is_err() {
-            self.counts.accept_error();
-            return;
-        }
-        if let Next::Send(draining) = self.show(key, asked, now) {
-            self.guests.adopt(key, draining, now);
-        }
     }
 
     fn join(
@@ -363,7 +341,7 @@ impl Worker {
     }
 
     /// Counts and logs that somebody did not get what it asked for.
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         target: Target,
         connection: &Connection,

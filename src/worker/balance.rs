@@ -2,7 +2,8 @@
 //!
 //! What a stream costs shows only when it is watched, so that streams are dealt out at start, and
 //! moved when one worker has much more to do than another: whole, with upstream and viewers, from
-//! one turn to the next. Owns nothing but its thread; the workers do the moving ([`super::transfer`]).
+//! one turn to the next. Owns nothing but its thread; the workers do the moving, by
+//! [`super::transfer`].
 
 use std::io;
 use std::sync::Arc;

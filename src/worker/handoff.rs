@@ -4,21 +4,26 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Instant;
 
 use mio::{Registry, Waker};
 
+use super::answer::{Target, unavailable};
+use super::guests::Next;
 use super::token::Token;
+use super::{Worker, unwatch, watch};
 use crate::http::request::Request;
 use crate::http::response::Response;
 use crate::limits::{ANSWERS_MAX, HANDED_OVER_MAX};
 use crate::stream::{Stream, ViewerKey};
 use crate::upstream::{DialError, Dialed};
 use crate::viewer::Connection;
+use crate::viewer::asker::Asker;
 
 /// Something for a worker to do.
 #[derive(Debug)]
 pub enum Command {
-    /// An attempt to reach a stream's upstream has come to an end.
+    /// An attempt to reach a stream's upstream has come to an end, or the stream's owner feeds it.
     Dialed {
         /// The stream.
         stream: usize,
@@ -137,5 +142,45 @@ impl Sender {
 
     fn wake(&self) {
         self.waker.wake().expect("an eventfd takes a wake-up");
+    }
+}
+
+impl Worker {
+    /// Hands a request over to the worker that has its stream.
+    pub(super) fn hand_over(&mut self, key: ViewerKey, asked: HandedOver) -> Next {
+        if unwatch(self.poll.registry(), &asked.connection.socket).is_err() {
+            self.counts.accept_error();
+            return Next::Gone;
+        }
+        let owner = self.board.owner(asked.stream);
+        let Err(command) = self.workers[owner].hand_over(Command::Asked(Box::new(asked))) else {
+            self.counts.handed_over();
+            return Next::Gone;
+        };
+        // It has more to do than there is room for, or has stopped.
+        let Command::Asked(asked) = command else { return Next::Gone };
+        let HandedOver { stream, connection, request, rest } = *asked;
+        let response = unavailable();
+        let target = Target::Stream(stream);
+        self.refuse(target, &connection, &request, response.status(), "worker_busy");
+        self.metrics.answered(response.status());
+        if watch(self.poll.registry(), &connection.socket, Token::Guest(key)).is_err() {
+            self.counts.accept_error();
+            return Next::Gone;
+        }
+        Next::Send(Asker::new(connection, &request, rest).answer_last(response))
+    }
+
+    /// Goes on with a request that another worker has handed over.
+    pub(super) fn take_over(&mut self, asked: HandedOver, now: Instant) {
+        let key = self.guests.reserve();
+        let socket = &asked.connection.socket;
+        if watch(self.poll.registry(), socket, Token::Guest(key)).is_err() {
+            self.counts.accept_error();
+            return;
+        }
+        if let Next::Send(draining) = self.show(key, asked, now) {
+            self.guests.adopt(key, draining, now);
+        }
     }
 }

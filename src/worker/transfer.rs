@@ -68,7 +68,7 @@ impl Worker {
         for (_, socket) in stream.sockets() {
             let _not_watched = unwatch(registry, socket);
         }
-        if let Some(fill) = stream.failover().connected() {
+        if let Some(fill) = stream.source().connected() {
             let _not_watched = registry.deregister(&mut SourceFd(&fill.source().as_raw_fd()));
         }
     }

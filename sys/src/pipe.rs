@@ -40,8 +40,7 @@ impl Pipe {
     }
 
     /// Gives up the pair as (reader, writer).
-    #[cfg(test)]
-    pub(crate) fn into_ends(self) -> (OwnedFd, OwnedFd) {
+    pub fn into_ends(self) -> (OwnedFd, OwnedFd) {
         (self.reader, self.writer)
     }
 }

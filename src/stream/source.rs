@@ -1,0 +1,170 @@
+//! Where a stream's bytes come from: its upstreams, or the worker that has them.
+//!
+//! A stream that is hot is in every worker. One of them, the owner, has the upstreams; what it
+//! reads it [feeds](super::feed) to the others, each of which has the stream like any other, with a
+//! pipe for an upstream.
+
+use std::time::Instant;
+
+use super::failover::{Attempt, Failover};
+use super::fill::Fill;
+use super::intake::Filled;
+use crate::metrics::UpstreamCounts;
+use crate::ring::Ring;
+use crate::upstream::{DialError, Dialed, Loss};
+
+/// See the module.
+#[derive(Debug)]
+pub enum Source {
+    /// Upstreams of its own.
+    Upstreams(Box<Failover>),
+    /// What the stream's owner feeds.
+    Fed(Fed),
+}
+
+/// What another worker feeds. It counts nothing: that was done where it came from.
+#[derive(Debug, Default)]
+pub struct Fed {
+    fill: Option<Box<Fill>>,
+    counts: UpstreamCounts,
+}
+
+impl Fed {
+    fn fill(&mut self, ring: &mut Ring, now: Instant) -> Filled {
+        let Some(fill) = &mut self.fill else { return Filled::Drained };
+        let filled = fill.fill(ring, now, &mut self.counts);
+        filled.unwrap_or_else(|_end| {
+            self.let_go(ring);
+            Filled::Ended
+        })
+    }
+
+    /// Takes a pipe instead of the one before.
+    fn take(&mut self, dialed: Dialed, ring: &mut Ring, now: Instant) {
+        self.let_go(ring);
+        self.fill = Some(Box::new(Fill::new(dialed, now)));
+    }
+
+    fn let_go(&mut self, ring: &mut Ring) {
+        if let Some(mut fill) = self.fill.take() {
+            fill.finish(ring, &mut self.counts);
+        }
+        self.counts = UpstreamCounts::default();
+    }
+}
+
+impl Source {
+    /// Whether there is something to read from.
+    pub fn is_connected(&self) -> bool {
+        self.connected().is_some()
+    }
+
+    /// What is read.
+    pub fn connected(&self) -> Option<&Fill> {
+        match self {
+            Source::Upstreams(failover) => failover.connected(),
+            Source::Fed(fed) => fed.fill.as_deref(),
+        }
+    }
+
+    /// Whether an attempt to reach an upstream is under way.
+    pub fn is_dialing(&self) -> bool {
+        matches!(self, Source::Upstreams(failover) if failover.is_dialing())
+    }
+
+    /// Begins an attempt, if one is due.
+    pub fn begin_attempt(&mut self, now: Instant) -> Option<Attempt> {
+        match self {
+            Source::Upstreams(failover) => failover.begin_attempt(now),
+            Source::Fed(_) => None,
+        }
+    }
+
+    /// Takes the result of an attempt, or a pipe from the owner. Answers whether it is connected
+    /// now.
+    pub fn dialed(
+        &mut self,
+        result: Result<Dialed, DialError>,
+        ring: &mut Ring,
+        now: Instant,
+    ) -> bool {
+        match (self, result) {
+            (Source::Upstreams(failover), result) => failover.dialed(result, now),
+            (Source::Fed(fed), Ok(dialed)) => {
+                fed.take(dialed, ring, now);
+                true
+            }
+            (Source::Fed(fed), Err(_)) => fed.fill.is_some(),
+        }
+    }
+
+    /// Reads into the ring; an end is dealt with here.
+    pub fn fill(&mut self, ring: &mut Ring, now: Instant) -> Filled {
+        match self {
+            Source::Upstreams(failover) => failover.fill(ring, now),
+            Source::Fed(fed) => fed.fill(ring, now),
+        }
+    }
+
+    /// What the last fill took of the kernel's buffer beside the stream's bytes.
+    pub fn overhead_bytes(&self) -> usize {
+        match self {
+            Source::Upstreams(failover) => failover.overhead_bytes(),
+            Source::Fed(_) => 0,
+        }
+    }
+
+    /// Lets go of what is connected; upstreams are tried again when their schedule says.
+    pub fn give_up(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
+        match self {
+            Source::Upstreams(failover) => failover.give_up(loss, ring, now),
+            Source::Fed(fed) => fed.let_go(ring),
+        }
+    }
+
+    /// Closes an upstream that has sent nothing for too long. Answers whether it did. An owner is
+    /// silent only when its upstream is, and ends its feeds then.
+    pub fn give_up_silent(&mut self, ring: &mut Ring, now: Instant) -> bool {
+        match self {
+            Source::Upstreams(failover) => failover.give_up_silent(ring, now),
+            Source::Fed(_) => false,
+        }
+    }
+
+    /// Whether the upstream has sent nothing for too long.
+    pub fn is_silent(&self, now: Instant) -> bool {
+        matches!(self, Source::Upstreams(failover) if failover.is_silent(now))
+    }
+
+    /// When to look again.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Source::Upstreams(failover) => failover.deadline(now),
+            Source::Fed(_) => None,
+        }
+    }
+
+    /// Whether there is something to do though nothing has come.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        match self {
+            Source::Upstreams(failover) => failover.is_due(now),
+            Source::Fed(_) => false,
+        }
+    }
+
+    /// Lets go for good.
+    pub fn stop(&mut self) {
+        match self {
+            Source::Upstreams(failover) => failover.stop(),
+            Source::Fed(fed) => fed.fill = None,
+        }
+    }
+
+    /// Publishes what was counted.
+    pub fn publish(&mut self) {
+        match self {
+            Source::Upstreams(failover) => failover.publish(),
+            Source::Fed(fed) => fed.counts = UpstreamCounts::default(),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Streams that are in every worker: their owner feeds the others.
+
+use std::os::fd::OwnedFd;
+
+use restreamer_sys::pipe::Pipe;
+use slog::warn;
+
+use super::Worker;
+use super::handoff::{Command, Sender};
+use crate::limits::UPSTREAM_PIPE_BYTES;
+use crate::upstream::Dialed;
+
+impl Worker {
+    /// The other workers.
+    pub(super) fn others(&self) -> impl Iterator<Item = (usize, &Sender)> {
+        self.workers.iter().enumerate().filter(|&(number, _)| number != self.number)
+    }
+
+    /// Feeds a stream, if it is hot and has just been connected here, to all other workers. One
+    /// that cannot be fed has its viewers served here.
+    pub(super) fn feed_others(&mut self, number: usize) {
+        if !self.board.is_hot(number) || self.board.owner(number) != self.number {
+            return;
+        }
+        let mut ends = Vec::new();
+        for (other, worker) in self.others() {
+            match feed(worker, number) {
+                Ok(end) => ends.push(end),
+                Err(why) => {
+                    let path = self.board.path(number);
+                    warn!(self.log, "{path} is not fed to worker {other}: {why}";
+                        "event" => "error", "error" => "feed", "stream" => path);
+                }
+            }
+        }
+        if let Some(stream) = self.streams.get_mut(number) {
+            ends.into_iter().for_each(|end| stream.feed_to(end));
+        }
+    }
+}
+
+/// Why a worker is not fed.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error("there is no pipe: {0}")]
+    Pipe(#[from] std::io::Error),
+    #[error("it is too busy")]
+    Busy,
+}
+
+/// Gives a worker the end of a pipe to read; answers the other.
+fn feed(worker: &Sender, stream: usize) -> Result<OwnedFd, FeedError> {
+    let (reader, writer) = Pipe::with_capacity(UPSTREAM_PIPE_BYTES)?.into_ends();
+    let result = Box::new(Ok(Dialed::raw(reader)));
+    let taken = worker.hand_over(Command::Dialed { stream, result });
+    taken.map(|()| writer).map_err(|_full| FeedError::Busy)
+}
