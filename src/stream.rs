@@ -77,6 +77,7 @@ pub struct Stream {
     last_chunk: Instant,
     gate: Arc<Gate>,
     preamble: Option<Arc<[u8]>>,
+    congestion: Option<Arc<str>>,
     access: AccessLog,
 }
 
@@ -97,6 +98,8 @@ pub struct Parts {
     pub gate: Arc<Gate>,
     /// What every viewer gets before the stream.
     pub preamble: Option<Arc<[u8]>>,
+    /// The TCP congestion control of its viewers; the system's if there is none.
+    pub congestion: Option<Arc<str>>,
     /// Where it is told that viewers went.
     pub access: AccessLog,
 }
@@ -123,6 +126,7 @@ impl Stream {
             last_chunk: now,
             gate: parts.gate,
             preamble: parts.preamble,
+            congestion: parts.congestion,
             access: parts.access,
         }
     }
@@ -151,6 +155,11 @@ impl Stream {
     /// Who may enter.
     pub fn gate(&self) -> &Arc<Gate> {
         &self.gate
+    }
+
+    /// The TCP congestion control of its viewers, if it is not the system's.
+    pub fn congestion(&self) -> Option<&str> {
+        self.congestion.as_deref()
     }
 
     /// It is switched off: ends its viewers on a packet boundary.

@@ -273,6 +273,32 @@ fn the_kernel_will_ask_whether_a_silent_viewer_is_still_there() {
 }
 
 #[test]
+fn viewers_of_a_stream_have_its_congestion_control() {
+    let source = Source::start(Speech::Raw, 1_000_000);
+    let url = source.url(Speech::Raw);
+    let of = |path: &str, congestion: &str| {
+        let mut stream = stream(path, &url);
+        stream["congestion"] = congestion.into();
+        stream
+    };
+    let node = Node::with(&json!({ "resources": [
+        of("/reno.ts", "reno"), of("/unknown.ts", "no-such-one"), of("/systems.ts", ""),
+    ]}));
+    node.await_log(|line| line["error"] == "congestion" && line["stream"] == "/unknown.ts");
+    node.await_metric("streaming_source_connected", "", |connected| connected > 2.5);
+    let systems = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap();
+    for (path, name) in [("/reno.ts", "reno"), ("/unknown.ts", &systems), ("/systems.ts", &systems)]
+    {
+        let viewer = http::watch(node.address, path);
+        let filter = format!("sport = :{}", node.address.port());
+        let peer = format!("dport = :{}", viewer.local_addr().unwrap().port());
+        let out = std::process::Command::new("ss").args(["-tinH", &filter, &peer]).output();
+        let text = String::from_utf8(out.unwrap().stdout).unwrap();
+        assert!(text.split_whitespace().any(|word| word == name.trim()), "{path}: {text}");
+    }
+}
+
+#[test]
 fn beyond_maxconnections_a_viewer_is_refused_and_a_freed_place_is_used_again() {
     let source = Source::start(Speech::Raw, BITS_PER_SECOND);
     let node = Node::with(&json!({

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use slog::{Logger, o, warn};
+use restreamer_sys::socket;
+use slog::{Logger, error, o, warn};
 
 use super::BootError;
 use crate::config::{Api, Config, StaticConfig, StreamConfig};
@@ -84,6 +85,7 @@ fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Vec<Stream>, Sh
     shown.metrics.switched(true);
     let preamble =
         config.preamble.as_deref().map(|path| preamble(path, config, &log)).transpose()?;
+    let congestion = congestion(config, &log);
     let gate = Arc::new(Gate::new(config.max_connections));
     let fed = std::iter::repeat_with(|| Source::Fed(Fed::default()));
     let sources = std::iter::once(Source::Upstreams(Box::new(failover))).chain(fed);
@@ -96,9 +98,24 @@ fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Vec<Stream>, Sh
         source,
         lag_packets: making.config.output_buffer_packets,
         gate: Arc::clone(&gate),
+        congestion: congestion.clone(),
         access: making.access.clone(),
     });
     Ok((parts.map(|parts| Stream::new(parts, now)).collect(), shown))
+}
+
+/// The congestion control of the stream's viewers. One that cannot be used is said in the log, and
+/// done without: viewers are better served by the system's than not at all.
+fn congestion(config: &StreamConfig, log: &Logger) -> Option<Arc<str>> {
+    let name = config.congestion.as_deref()?;
+    match socket::try_congestion(name) {
+        Ok(()) => Some(name.into()),
+        Err(why) => {
+            error!(log, "congestion control {name} cannot be used, the system's is: {why}";
+                "event" => "error", "error" => "congestion");
+            None
+        }
+    }
 }
 
 /// What every viewer gets first; one that is no row of packets is said in the log, and sent.

@@ -58,6 +58,7 @@ impl Bench {
             lag_packets: LAG_PACKETS,
             gate: Arc::new(Gate::new(Some(VIEWERS_MAX))),
             preamble: None,
+            congestion: None,
             access: AccessLog::silent(),
         };
         let mut stream = Stream::new(parts, now);

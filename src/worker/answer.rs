@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use restreamer_sys::socket::{limit_unsent, prepare};
+use restreamer_sys::socket::{limit_unsent, prepare, set_congestion};
 use slog::info;
 
 use super::guests::{Next, refused};
@@ -317,6 +317,10 @@ impl Worker {
         let socket = &connection.socket;
         let ready = prepare(socket.as_fd(), LIVENESS)
             .and_then(|()| limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX))
+            .and_then(|()| match stream.congestion() {
+                Some(name) => set_congestion(socket.as_fd(), name),
+                None => Ok(()),
+            })
             .and_then(|()| rename(self.poll.registry(), socket, token));
         match ready {
             Ok(()) => {

@@ -34,7 +34,9 @@ impl Worker {
             }
         }
         if let Some(stream) = self.streams.get_mut(number) {
-            ends.into_iter().for_each(|end| stream.feed_to(end));
+            for end in ends {
+                stream.feed_to(end);
+            }
         }
     }
 }

@@ -123,6 +123,13 @@ pub fn set_congestion(socket: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     Ok(setsockopt(&socket, sockopt::TcpCongestion, &OsString::from(name))?)
 }
 
+/// Whether a connection could have this congestion control: the error is that of
+/// [`set_congestion`].
+pub fn try_congestion(name: &str) -> io::Result<()> {
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    set_congestion(fd.as_fd(), name)
+}
+
 /// The congestion control of a TCP connection.
 pub fn congestion(socket: BorrowedFd<'_>) -> io::Result<String> {
     Ok(getsockopt(&socket, sockopt::TcpCongestion)?.to_string_lossy().into_owned())
@@ -282,7 +289,9 @@ mod tests {
         for name in ["no-such-control", "RENO"] {
             let error = set_congestion(listener.as_fd(), name).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotFound, "{name}: {error}");
+            assert_eq!(try_congestion(name).unwrap_err().kind(), io::ErrorKind::NotFound, "{name}");
         }
+        try_congestion("reno").unwrap();
         assert_eq!(congestion(listener.as_fd()).unwrap(), before);
         let unix = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None).unwrap();
         let error = set_congestion(unix.as_fd(), "reno").unwrap_err();
