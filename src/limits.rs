@@ -168,7 +168,7 @@ pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
 /// Answers that wait to be taken by a worker, which looks for them once a turn.
 pub const ANSWERS_MAX: usize = 1024;
 /// Requests that wait for another worker, which has their stream; more are refused.
-pub const HANDED_OVER_MAX: usize = 8192;
+pub const HANDED_OVER_MAX: usize = 2048;
 /// How often streams are spread over the workers anew, if that gains anything.
 pub const BALANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// A stream moves if that relieves the busiest worker of this part of a core at least: 5 %.

@@ -65,6 +65,8 @@ pub struct Stream {
     /// The upstream may have something to read.
     readable: bool,
     counts: StreamCounts,
+    /// Bytes sent to viewers since somebody asked.
+    sent: u64,
     /// The state that the metrics show.
     shown: StreamGauges,
     /// Up to when the viewers' time is counted.
@@ -119,6 +121,7 @@ impl Stream {
             members: Members::default(),
             readable: false,
             counts: StreamCounts::default(),
+            sent: 0,
             shown: StreamGauges::default(),
             counted: now,
             ending: None,
@@ -170,6 +173,11 @@ impl Stream {
     /// The viewers there are, whatever they do.
     pub fn viewers(&self) -> usize {
         self.members.len()
+    }
+
+    /// Bytes sent to viewers since this was asked last, up to the last turn.
+    pub fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
     }
 
     /// Whether another worker may have it now: no attempt is under way whose result comes here.
@@ -368,6 +376,7 @@ impl Stream {
         if gauges.catching_up + gauges.ending > 0 {
             self.check_soon(now);
         }
+        self.sent += self.counts.live_bytes + self.counts.catching_up_bytes;
         self.metrics.count(&mut self.counts);
         // With many small streams this is a good part of what a turn costs beside its calls.
         if gauges != self.shown {

@@ -353,8 +353,13 @@ impl Worker {
         }
     }
 
-    /// Ends: who has not taken the rest in time is cut.
+    /// Ends: who has not taken the rest in time is cut, on a stream that comes too late as well.
     fn cut(&mut self, now: Instant) {
+        while let Ok(command) = self.orders.commands.try_recv() {
+            if let Command::Take { mut stream, .. } = command {
+                stream.cut(now);
+            }
+        }
         for number in self.streams.numbers() {
             if let Some(stream) = self.streams.get_mut(number) {
                 stream.cut(now);

@@ -464,6 +464,12 @@ fn the_names_types_and_labels_of_all_metrics_are_kept() {
         ("restreamer_sent_bytes_total", "counter", "{path=\"live\",stream=\"/a.ts\"}"),
         ("restreamer_sent_bytes_total", "counter", "{path=\"catching_up\",stream=\"/a.ts\"}"),
         ("restreamer_turns_total", "counter", "{worker=\"0\"}"),
+        ("restreamer_worker_busy_seconds_total", "counter", "{worker=\"0\"}"),
+        ("restreamer_worker_sent_bytes_total", "counter", "{worker=\"0\"}"),
+        ("restreamer_worker_streams", "gauge", "{worker=\"0\"}"),
+        ("restreamer_worker_viewers", "gauge", "{worker=\"0\"}"),
+        ("restreamer_handed_over_total", "counter", "{worker=\"0\"}"),
+        ("restreamer_streams_moved_total", "counter", "{worker=\"0\"}"),
         ("restreamer_stream_turns_total", "counter", "{worker=\"0\"}"),
         ("restreamer_log_dropped_total", "counter", ""),
     ];

@@ -97,6 +97,11 @@ fn a_viewer_gets_its_stream_whoever_accepts() {
         node.await_count("restreamer_worker_streams", &of, streams);
     }
     node.await_metric("restreamer_worker_busy_seconds_total", "worker=\"1\"", |busy| busy > 0.0);
+    // Everybody but the film's worker has sent something; viewers here have read a part of it.
+    let read: u64 = crowd.watchers.iter().map(|watcher| watcher.verifier.packets).sum();
+    let sent = node.count("restreamer_worker_sent_bytes_total", "");
+    assert!(sent >= read * PACKET_BYTES as u64, "{sent} bytes for {read} packets");
+    assert_eq!(node.count("restreamer_worker_sent_bytes_total", "worker=\"2\""), 0);
 
     // Whoever is told to switch a stream off, nobody gets it from then on.
     for _ in 0..VIEWERS {

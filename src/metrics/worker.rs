@@ -13,6 +13,7 @@ use super::registry::{counters, gauges, histograms, seconds};
 pub(super) struct Families {
     turns: IntCounterVec,
     busy: CounterVec,
+    sent: IntCounterVec,
     streams: IntGaugeVec,
     viewers: IntGaugeVec,
     given: IntCounterVec,
@@ -37,6 +38,12 @@ impl Families {
                 r,
                 "restreamer_worker_busy_seconds_total",
                 "Time the worker had something to do; its rate is how much of a core it takes.",
+                of,
+            ),
+            sent: counters(
+                r,
+                "restreamer_worker_sent_bytes_total",
+                "Bytes that the worker has sent to viewers.",
                 of,
             ),
             streams: gauges(r, "restreamer_worker_streams", "Streams that the worker has.", of),
@@ -105,6 +112,7 @@ impl Families {
         WorkerMetrics {
             turns: self.turns.with_label_values(labels),
             busy: self.busy.with_label_values(labels),
+            sent: self.sent.with_label_values(labels),
             streams: self.streams.with_label_values(labels),
             viewers: self.viewers.with_label_values(labels),
             given: self.given.with_label_values(labels),
@@ -125,6 +133,7 @@ impl Families {
 pub struct WorkerMetrics {
     turns: IntCounter,
     busy: Counter,
+    sent: IntCounter,
     streams: IntGauge,
     viewers: IntGauge,
     given: IntCounter,
@@ -148,6 +157,11 @@ impl WorkerMetrics {
     /// Adds time that it had something to do.
     pub fn busy(&self, took: Duration) {
         self.busy.inc_by(took.as_secs_f64());
+    }
+
+    /// Counts bytes sent to viewers.
+    pub fn sent(&self, bytes: u64) {
+        self.sent.inc_by(bytes);
     }
 
     /// Shows what it has.
