@@ -3,17 +3,19 @@
 use std::ffi::OsString;
 use std::io;
 use std::mem::size_of;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, UnixAddr, bind, getsockopt,
-    listen as start_listening, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, UnixAddr, bind,
+    getsockopt, listen as start_listening, recv, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
+
+use crate::moved::{Moved, uninterrupted};
 
 /// How long a connection may be silent, and how soon a vanished peer is noticed.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +137,18 @@ pub fn congestion(socket: BorrowedFd<'_>) -> io::Result<String> {
     Ok(getsockopt(&socket, sockopt::TcpCongestion)?.to_string_lossy().into_owned())
 }
 
+/// Begins to connect, non-blocking: the socket is writable once that has succeeded or failed, and a
+/// write tells which.
+pub fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(family, SockType::Stream, flags, None)?;
+    match nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Connects to a unix stream socket, before `timeout` has passed (`None`: whenever it is taken).
 pub fn connect_unix(path: &Path, timeout: Option<Duration>) -> io::Result<OwnedFd> {
     connect_unix_as(SockType::Stream, path, timeout)
@@ -196,6 +210,14 @@ pub fn finish(socket: &impl AsFd) -> io::Result<()> {
     }
 }
 
+/// Takes up to `room.len()` bytes from a TCP socket and throws them away in the kernel, without a
+/// copy (`MSG_TRUNC`, tcp(7)); `room` is as it was.
+pub fn discard(socket: BorrowedFd<'_>, room: &mut [u8]) -> io::Result<Moved> {
+    assert!(!room.is_empty(), "taking nothing looks like the end");
+    let flags = MsgFlags::MSG_TRUNC | MsgFlags::MSG_DONTWAIT;
+    Moved::from_read(uninterrupted(|| recv(socket.as_raw_fd(), room, flags)))
+}
+
 fn seconds(time: Duration) -> u32 {
     u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
 }
@@ -205,7 +227,6 @@ mod tests {
     mod shared;
 
     use std::io::{Read, Write};
-    use std::net::TcpStream;
 
     use super::*;
 
@@ -312,6 +333,43 @@ mod tests {
         drop(first);
         let nobody = connect_unix(&dir.path().join("nobody"), None).unwrap_err();
         assert_eq!(nobody.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn discarded_bytes_are_counted_and_the_next_ones_are_read() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut far = listener.accept().unwrap().0;
+        let mut room = [0; 5];
+        assert_eq!(discard(far.as_fd(), &mut room).unwrap(), Moved::Blocked);
+        near.write_all(b"first next").unwrap();
+        far.peek(&mut [0]).unwrap();
+        assert_eq!((discard(far.as_fd(), &mut room).unwrap().count(), room), (5, [0; 5]));
+        drop(near);
+        let mut got = String::new();
+        far.read_to_string(&mut got).unwrap();
+        assert_eq!(got, " next");
+        assert_eq!(discard(far.as_fd(), &mut room).unwrap(), Moved::Ended);
+    }
+
+    #[test]
+    fn a_write_tells_whether_a_connection_has_come_about() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = || {
+            let near = begin_to_connect(address).unwrap();
+            crate::wait::writable([near.as_fd()], None).unwrap();
+            near
+        };
+        connect().write_all(b"request").unwrap();
+        let mut got = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut got).unwrap();
+        assert_eq!(got, "request");
+        drop(listener);
+        let refused = connect().write(b"request").unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[test]

@@ -1,14 +1,20 @@
 //! The limit: `tee` and `splice` to many sockets from one loop, and nothing else.
 //!
-//! Reads the source once a period, writes what came into a pipe, and duplicates that to every
-//! socket, each of which has the options that the server gives its viewers. Who does not take all
-//! of it loses the rest. Ends with its source, and says then what it did.
+//! Once a period it takes what came from each source into a pipe, and duplicates that to every
+//! socket of that stream, each of which has the options that the server gives its viewers. Who does
+//! not take all of it loses the rest. Ends with its sources, and says then what it did.
+//!
+//! Two ways lead into the pipe. *Packed*, as the server does it: what came is read into memory and
+//! written into the pipe once, which fills its pages. *Through*: the source's socket is spliced into
+//! the pipe, and what is in it is read into memory at last, in the place of emptying it: who probes
+//! and keeps the packets has them as well, for one copy less.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use restreamer_sys::file;
 use restreamer_sys::moved::Moved;
 use restreamer_sys::pipe::Pipe;
 use restreamer_sys::socket::{limit_unsent, listen};
@@ -34,7 +40,12 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) source: SocketAddr,
     #[arg(long)]
+    pub(crate) streams: usize,
+    #[arg(long)]
     pub(crate) period_micros: u64,
+    /// Sources are spliced into the pipe
+    #[arg(long)]
+    pub(crate) through: bool,
 }
 
 /// What it did, from beginning to end.
@@ -49,49 +60,52 @@ pub(crate) struct Done {
 
 pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
     let period = Duration::from_micros(arguments.period_micros);
-    let mut bare = Bare::new(arguments.listen)?;
-    let mut source = TcpStream::connect(arguments.source)?;
-    source.set_nonblocking(true)?;
-    let mut buffer = vec![0; READ_BYTES];
+    let mut bare = Bare::new(arguments)?;
     // Sending begins with what has just come, as the server's turn does, and not at some moment
-    // between two steps of the source: the last bit of the period is spent waiting for it.
+    // between two steps of the source: the last bit of the period is spent waiting for it. Of many
+    // sources some have always just sent.
     let pause = period.saturating_sub(SLACK.min(period / 10));
     loop {
-        wait::readable([source.as_fd()], Some(PATIENCE))?;
+        if let [stream] = &bare.streams[..] {
+            wait::readable([stream.upstream.as_fd()], Some(PATIENCE))?;
+        }
         let began = Instant::now();
         bare.accept();
-        match source.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => bare.send(&buffer[..n])?,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(_reset) => break,
+        if !bare.turn()? {
+            break;
         }
         std::thread::sleep(pause.saturating_sub(began.elapsed()));
     }
-    println!("{}", serde_json::to_string(&bare.done)?);
+    println!("{}", serde_json::to_string(&bare.relay.done)?);
     Ok(())
+}
+
+struct Stream {
+    upstream: TcpStream,
+    live: Vec<TcpStream>,
 }
 
 struct Bare {
     listener: TcpListener,
     asking: Vec<TcpStream>,
-    live: Vec<TcpStream>,
-    trunk: Pipe,
-    lane: Pipe,
-    drain: Drain,
-    done: Done,
+    streams: Vec<Stream>,
+    relay: Relay,
+    through: bool,
 }
 
 impl Bare {
-    fn new(address: SocketAddr) -> io::Result<Bare> {
+    fn new(arguments: &Arguments) -> io::Result<Bare> {
+        let connect = |_| {
+            let upstream = TcpStream::connect(arguments.source)?;
+            upstream.set_nonblocking(true)?;
+            Ok(Stream { upstream, live: Vec::new() })
+        };
         Ok(Bare {
-            listener: listen(address, 4096)?,
+            listener: listen(arguments.listen, 4096)?,
             asking: Vec::new(),
-            live: Vec::new(),
-            trunk: Pipe::with_capacity(PIPE_BYTES)?,
-            lane: Pipe::with_capacity(PIPE_BYTES)?,
-            drain: Drain::open()?,
-            done: Done::default(),
+            streams: (0..arguments.streams).map(connect).collect::<io::Result<_>>()?,
+            relay: Relay::new()?,
+            through: arguments.through,
         })
     }
 
@@ -108,44 +122,137 @@ impl Bare {
             }
         }
         for mut socket in std::mem::take(&mut self.asking) {
-            match socket.read(&mut [0; 1024]) {
-                Ok(0) => {}
-                Ok(_) if socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_ok() => {
-                    self.live.push(socket);
+            let mut request = [0; 1024];
+            match socket.read(&mut request) {
+                Ok(n) => {
+                    if let Some(stream) =
+                        stream_of(&request[..n]).and_then(|number| self.streams.get_mut(number))
+                        && socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").is_ok()
+                    {
+                        stream.live.push(socket);
+                    }
                 }
-                Ok(_) => {}
-                Err(_not_yet) => self.asking.push(socket),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.asking.push(socket),
+                Err(_reset) => {}
             }
         }
     }
 
-    fn send(&mut self, mut chunk: &[u8]) -> io::Result<()> {
-        self.done.chunks += 1;
-        self.done.bytes += chunk.len() as u64;
-        while !chunk.is_empty() {
-            let written =
-                restreamer_sys::file::write(self.trunk.writer(), &[IoSlice::new(chunk)])?.count();
-            chunk = &chunk[written..];
-            let (trunk, lane, drain, done) = (&self.trunk, &self.lane, &self.drain, &mut self.done);
-            let mut failed = None;
-            self.live.retain(|socket| match give(trunk, lane, drain, socket, written) {
-                Ok(Given::All) => true,
-                Ok(Given::Part) => {
-                    done.short += 1;
-                    true
-                }
-                Ok(Given::Ended) => false,
-                Err(error) => {
-                    failed.get_or_insert(error);
-                    false
-                }
-            });
-            self.drain.empty(self.trunk.reader(), written)?;
-            if let Some(error) = failed {
-                return Err(error);
+    /// Serves every stream once; answers whether all of them go on.
+    fn turn(&mut self) -> io::Result<bool> {
+        for stream in &mut self.streams {
+            let goes_on = match self.through {
+                true => self.relay.through(stream)?,
+                false => self.relay.packed(stream)?,
+            };
+            if !goes_on {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// The way of bytes from a source to its viewers.
+struct Relay {
+    trunk: Pipe,
+    lane: Pipe,
+    drain: Drain,
+    buffer: Vec<u8>,
+    done: Done,
+}
+
+impl Relay {
+    fn new() -> io::Result<Relay> {
+        Ok(Relay {
+            trunk: Pipe::with_capacity(PIPE_BYTES)?,
+            lane: Pipe::with_capacity(PIPE_BYTES)?,
+            drain: Drain::open()?,
+            buffer: vec![0; READ_BYTES],
+            done: Done::default(),
+        })
+    }
+
+    /// Sends what has come, packed into pages; answers whether the stream goes on.
+    fn packed(&mut self, stream: &mut Stream) -> io::Result<bool> {
+        let read = match file::read(stream.upstream.as_fd(), &mut self.buffer)? {
+            Moved::Bytes(n) => n.get(),
+            Moved::Blocked => return Ok(true),
+            Moved::Ended => return Ok(false),
+        };
+        self.count(read);
+        let mut sent = 0;
+        while sent < read {
+            let rest = [IoSlice::new(&self.buffer[sent..read])];
+            let written = file::write(self.trunk.writer(), &rest)?.count();
+            sent += written;
+            self.fan_out(written, &mut stream.live)?;
+            self.drain.empty(self.trunk.reader(), written)?;
+        }
+        Ok(true)
+    }
+
+    /// Sends what has come, in the fragments in which it came; answers whether the stream goes on.
+    fn through(&mut self, stream: &mut Stream) -> io::Result<bool> {
+        let mut has_counted = false;
+        loop {
+            let moved = match splice(stream.upstream.as_fd(), self.trunk.writer(), READ_BYTES)? {
+                Moved::Bytes(n) => n.get(),
+                Moved::Blocked => return Ok(true),
+                Moved::Ended => return Ok(false),
+            };
+            self.count(moved);
+            // A chunk is what one turn sends, in however many pieces.
+            self.done.chunks -= u64::from(has_counted);
+            has_counted = true;
+            self.fan_out(moved, &mut stream.live)?;
+            let mut read = 0;
+            while read < moved {
+                read += file::read(self.trunk.reader(), &mut self.buffer[read..moved])?.count();
+            }
+        }
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.done.chunks += 1;
+        self.done.bytes += bytes as u64;
+    }
+
+    /// Gives the trunk's bytes to everybody who is live.
+    fn fan_out(&mut self, bytes: usize, live: &mut Vec<TcpStream>) -> io::Result<()> {
+        let mut failed = None;
+        live.retain(|socket| match self.give(socket, bytes) {
+            Ok(Given::All) => true,
+            Ok(Given::Part) => {
+                self.done.short += 1;
+                true
+            }
+            Ok(Given::Ended) => false,
+            Err(error) => {
+                failed.get_or_insert(error);
+                false
+            }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn give(&self, socket: &TcpStream, bytes: usize) -> io::Result<Given> {
+        let mut left = tee(self.trunk.reader(), self.lane.writer(), bytes)?.count();
+        let whole = left == bytes;
+        while left > 0 {
+            match splice(self.lane.reader(), socket.as_fd(), left)? {
+                Moved::Bytes(n) => left -= n.get(),
+                Moved::Blocked => {
+                    self.drain.empty(self.lane.reader(), left)?;
+                    return Ok(Given::Part);
+                }
+                Moved::Ended => {
+                    self.drain.empty(self.lane.reader(), left)?;
+                    return Ok(Given::Ended);
+                }
+            }
+        }
+        Ok(if whole { Given::All } else { Given::Part })
     }
 }
 
@@ -155,27 +262,52 @@ enum Given {
     Ended,
 }
 
-fn give(
-    trunk: &Pipe,
-    lane: &Pipe,
-    drain: &Drain,
-    socket: &TcpStream,
-    bytes: usize,
-) -> io::Result<Given> {
-    let mut left = tee(trunk.reader(), lane.writer(), bytes)?.count();
-    let whole = left == bytes;
-    while left > 0 {
-        match splice(lane.reader(), socket.as_fd(), left)? {
-            Moved::Bytes(n) => left -= n.get(),
-            Moved::Blocked => {
-                drain.empty(lane.reader(), left)?;
-                return Ok(Given::Part);
-            }
-            Moved::Ended => {
-                drain.empty(lane.reader(), left)?;
-                return Ok(Given::Ended);
-            }
+/// The stream that a request is for: `GET /7.ts HTTP/1.1`.
+fn stream_of(request: &[u8]) -> Option<usize> {
+    let request = std::str::from_utf8(request).ok()?;
+    request.strip_prefix("GET /")?.split_once(".ts ")?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_names_its_stream() {
+        assert_eq!(stream_of(b"GET /17.ts HTTP/1.1\r\nHost: x\r\n\r\n"), Some(17));
+        for wrong in [&b""[..], b"GET /x.ts HTTP/1.1\r\n", b"GET /1\r\n", b"\xff", b"PUT /1.ts x"] {
+            assert_eq!(stream_of(wrong), None, "{wrong:?}");
         }
     }
-    Ok(if whole { Given::All } else { Given::Part })
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        near.set_nonblocking(true).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn both_ways_give_every_viewer_all() {
+        for way in [Relay::packed, Relay::through] {
+            let (upstream, mut source) = pair();
+            let (live, mut viewers): (Vec<_>, Vec<_>) = (0..3).map(|_| pair()).unzip();
+            let mut stream = Stream { upstream, live };
+            let mut relay = Relay::new().unwrap();
+            let bytes: Vec<u8> = (0..50_000_u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
+            source.write_all(&bytes).unwrap();
+            while relay.done.bytes < bytes.len() as u64 {
+                wait::readable([stream.upstream.as_fd()], None).unwrap();
+                assert!(way(&mut relay, &mut stream).unwrap());
+            }
+            for viewer in &mut viewers {
+                let mut got = vec![0; bytes.len()];
+                viewer.read_exact(&mut got).unwrap();
+                assert!(got == bytes, "a viewer got something else");
+            }
+            drop(source);
+            wait::readable([stream.upstream.as_fd()], None).unwrap();
+            assert!(!way(&mut relay, &mut stream).unwrap(), "the source has ended");
+        }
+    }
 }

@@ -11,6 +11,8 @@ use restreamer_sys::wait;
 
 /// The core of whatever is measured; `tests/bench/run` keeps the rest off it.
 const CORE: &str = "0";
+/// The core of source and viewers.
+const LOAD_CORE: &str = "1";
 /// `USER_HZ`, which is 100 on every architecture that matters here (proc(5)).
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -69,17 +71,35 @@ impl Child {
     }
 }
 
-/// Seconds that the measured core has not been idle.
-pub(crate) fn core_busy_seconds() -> io::Result<f64> {
+/// Seconds that the cores have not been idle: the measured one, and that of source and viewers.
+pub(crate) fn busy_seconds() -> io::Result<[f64; 2]> {
     let text = fs::read_to_string("/proc/stat")?;
-    let prefix = format!("cpu{CORE} ");
-    let line = text.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default();
+    Ok([CORE, LOAD_CORE].map(|core| busy_seconds_of(core, &text)))
+}
+
+fn busy_seconds_of(core: &str, stat: &str) -> f64 {
+    let prefix = format!("cpu{core} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default();
     let ticks: Vec<f64> = line.split_whitespace().map(number).collect();
     // user nice system idle iowait irq softirq steal …
     let busy = [0, 1, 2, 5, 6].iter().filter_map(|&field| ticks.get(field)).sum::<f64>();
-    Ok(busy / TICKS_PER_SECOND)
+    busy / TICKS_PER_SECOND
 }
 
 fn number(text: &str) -> f64 {
     text.parse().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_busy_but_for_idle_and_iowait() {
+        let stat =
+            "cpu  9 9 9 9 9 9 9 9\ncpu0 100 20 30 5000 600 7 8 900 0 0\ncpu1 1 1 1 1 1 1 1\n";
+        let seconds = busy_seconds_of("0", stat);
+        assert!((seconds - 1.65).abs() < 1e-9, "{seconds}");
+        assert!(busy_seconds_of("2", stat) == 0.0);
+    }
 }

@@ -1,27 +1,44 @@
-//! Viewers: one thread, one loop, every packet checked.
+//! Viewers: one thread, one loop, every byte accounted for.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-
 use crate::delays::Delays;
-use crate::packet::{Checker, Clock, Seen};
+use crate::packet::{Clock, Seen};
+use crate::scenario::Scenario;
+use crate::watch::Watch;
 
-/// Viewers that connect before those who are there are served again.
-const JOINS: usize = 20;
+/// What is recorded now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Nothing,
+    /// Delays alone, to compare those of the window with.
+    Before,
+    /// The window; if viewers are to join, they begin with it.
+    Window,
+}
 
+/// What the crowd's owner and its thread tell each other.
 #[derive(Debug, Default)]
-struct Shared {
-    welcome: AtomicUsize,
-    measuring: AtomicBool,
-    stop: AtomicBool,
+pub(crate) struct Shared {
+    /// Viewers that have a response head.
+    pub(crate) welcome: AtomicUsize,
+    pub(crate) stop: AtomicBool,
+    phase: AtomicU8,
+}
+
+impl Shared {
+    pub(crate) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Nothing,
+            1 => Phase::Before,
+            _ => Phase::Window,
+        }
+    }
 }
 
 /// What all viewers together have seen.
@@ -29,12 +46,18 @@ struct Shared {
 pub(crate) struct Tally {
     /// In the window.
     pub(crate) delays: Delays,
-    /// In the window, packets alone.
+    /// In the phase before it.
+    pub(crate) delays_before: Delays,
+    /// In the window, of bodies alone.
     pub(crate) bytes: u64,
     /// From the beginning.
     pub(crate) seen: Seen,
     /// Viewers that were refused or cut.
     pub(crate) ended: u64,
+    /// Viewers at whom no last look could be taken, because nothing came any more.
+    pub(crate) silent: u64,
+    /// From `connect` to the first byte of the body, of those who joined in the window.
+    pub(crate) joins: Delays,
 }
 
 /// Viewers of one address.
@@ -45,11 +68,15 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn start(address: SocketAddr, viewers: usize, clock: Clock) -> io::Result<Crowd> {
+    pub(crate) fn start(
+        address: SocketAddr,
+        scenario: &Scenario,
+        clock: Clock,
+    ) -> io::Result<Crowd> {
         let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
-        let watch = move || Watch::new(theirs, clock)?.run(address, viewers);
-        let thread = std::thread::Builder::new().name("viewers".to_owned()).spawn(watch)?;
+        let watch = Watch::new(Arc::clone(&shared), clock, address, scenario)?;
+        let run = move || watch.run();
+        let thread = std::thread::Builder::new().name("viewers".to_owned()).spawn(run)?;
         Ok(Crowd { shared, thread })
     }
 
@@ -69,133 +96,13 @@ impl Crowd {
         }
     }
 
-    /// Begins or ends the window.
-    pub(crate) fn measure(&self, on: bool) {
-        self.shared.measuring.store(on, Ordering::Relaxed);
+    pub(crate) fn enter(&self, phase: Phase) {
+        self.shared.phase.store(phase as u8, Ordering::Relaxed);
     }
 
     /// Sends all home.
     pub(crate) fn stop(self) -> io::Result<Tally> {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_panic| io::Error::other("the viewers have panicked"))?
-    }
-}
-
-#[derive(Debug)]
-struct Viewer {
-    socket: TcpStream,
-    /// The response head as far as it has come; `None` once it is whole.
-    head: Option<Vec<u8>>,
-    checker: Checker,
-    ended: bool,
-}
-
-struct Watch {
-    poll: Poll,
-    events: Events,
-    buffer: Vec<u8>,
-    viewers: Vec<Viewer>,
-    tally: Tally,
-    shared: Arc<Shared>,
-    clock: Clock,
-}
-
-impl Watch {
-    fn new(shared: Arc<Shared>, clock: Clock) -> io::Result<Watch> {
-        Ok(Watch {
-            poll: Poll::new()?,
-            events: Events::with_capacity(1024),
-            buffer: vec![0; 256 * 1024],
-            viewers: Vec::new(),
-            tally: Tally::default(),
-            shared,
-            clock,
-        })
-    }
-
-    fn run(mut self, address: SocketAddr, viewers: usize) -> io::Result<Tally> {
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            let missing = viewers - self.viewers.len();
-            for _ in 0..missing.min(JOINS) {
-                self.join(address)?;
-            }
-            self.turn(if missing > 0 { Duration::ZERO } else { Duration::from_millis(20) })?;
-        }
-        for viewer in &self.viewers {
-            let (all, seen) = (&mut self.tally.seen, viewer.checker.seen);
-            all.packets += seen.packets;
-            all.lost += seen.lost;
-            all.torn += seen.torn;
-            all.repeated += seen.repeated;
-            self.tally.ended += u64::from(viewer.ended);
-        }
-        Ok(self.tally)
-    }
-
-    fn join(&mut self, address: SocketAddr) -> io::Result<()> {
-        let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
-        socket.write_all(b"GET /bench.ts HTTP/1.1\r\nHost: bench\r\n\r\n")?;
-        socket.set_nonblocking(true)?;
-        let token = Token(self.viewers.len());
-        let mut watched = SourceFd(&socket.as_raw_fd());
-        self.poll.registry().register(&mut watched, token, Interest::READABLE)?;
-        let (head, checker) = (Some(Vec::new()), Checker::default());
-        self.viewers.push(Viewer { socket, head, checker, ended: false });
-        Ok(())
-    }
-
-    fn turn(&mut self, patience: Duration) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(patience)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let measuring = self.shared.measuring.load(Ordering::Relaxed);
-        for event in &self.events {
-            let viewer = &mut self.viewers[event.token().0];
-            while !viewer.ended {
-                let n = match viewer.socket.read(&mut self.buffer) {
-                    Ok(n) => n,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(_cut) => 0,
-                };
-                if n == 0 {
-                    viewer.ended = true;
-                    break;
-                }
-                let was_welcome = viewer.head.is_none();
-                let packets = viewer.after_head(&self.buffer[..n]);
-                if !was_welcome && viewer.head.is_none() {
-                    self.shared.welcome.fetch_add(1, Ordering::Relaxed);
-                }
-                let delays = measuring.then_some(&mut self.tally.delays);
-                viewer.checker.feed(packets, self.clock.nanos(), delays);
-                if measuring {
-                    self.tally.bytes += packets.len() as u64;
-                }
-                // All was taken that was there; readiness tells of what comes next.
-                if n < self.buffer.len() {
-                    break;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Viewer {
-    /// What is not of the response head. A viewer that is refused has ended.
-    fn after_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        const END: &[u8] = b"\r\n\r\n";
-        let Some(head) = &mut self.head else { return bytes };
-        for (at, byte) in bytes.iter().enumerate() {
-            head.push(*byte);
-            if head.ends_with(END) {
-                self.ended = !head.starts_with(b"HTTP/1.1 200 ");
-                self.head = if self.ended { Some(std::mem::take(head)) } else { None };
-                return if self.ended { &[] } else { &bytes[at + 1..] };
-            }
-        }
-        &[]
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     part: Vec<u8>,
+    /// Bytes of the packet at hand that went by unseen; `part` is empty then.
+    unseen: usize,
     next: Option<u32>,
     pub(crate) seen: Seen,
 }
@@ -56,6 +58,11 @@ pub(crate) struct Checker {
 impl Checker {
     /// Takes what came until `now`.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], now: u64, mut delays: Option<&mut Delays>) {
+        if self.unseen > 0 {
+            let n = bytes.len().min(PACKET_BYTES - self.unseen);
+            self.skip(n);
+            bytes = &bytes[n..];
+        }
         if !self.part.is_empty() {
             let n = bytes.len().min(PACKET_BYTES - self.part.len());
             self.part.extend_from_slice(&bytes[..n]);
@@ -71,6 +78,25 @@ impl Checker {
             self.check(packet, now, delays.as_deref_mut());
         }
         self.part.extend_from_slice(packets.remainder());
+    }
+
+    /// So many bytes have come and were not looked at. If any is missing among them, the packets
+    /// that are looked at next are not those that must follow.
+    pub(crate) fn skip(&mut self, bytes: usize) {
+        let at = self.unseen + self.part.len() + bytes;
+        let packets = at / PACKET_BYTES;
+        self.part.clear();
+        self.unseen = at % PACKET_BYTES;
+        self.seen.packets += packets as u64;
+        // Numbers are 32 bits wide, and begin anew.
+        #[expect(clippy::cast_possible_truncation, reason = "as the numbers themselves")]
+        let passed = packets as u32;
+        self.next = self.next.map(|next| next.wrapping_add(passed));
+    }
+
+    /// Whether a packet was seen, from which numbers can be counted.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.next.is_some()
     }
 
     fn check(&mut self, packet: &[u8], now: u64, delays: Option<&mut Delays>) {
@@ -114,6 +140,27 @@ mod tests {
             bytes.chunks(pieces).for_each(|piece| checker.feed(piece, 0, None));
             let seen = Seen { packets: 4, lost: 2, torn: 1, repeated: 1 };
             assert_eq!(checker.seen, seen, "in pieces of {pieces}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_among_unseen_bytes_is_seen_afterwards() {
+        let mut bytes = Vec::new();
+        (0..20).for_each(|number| append(&mut bytes, number, 0));
+        let gap = [&bytes[..5 * PACKET_BYTES], &bytes[7 * PACKET_BYTES..]].concat();
+        for (bytes, lost) in [(bytes, 0), (gap, 2)] {
+            for skipped in [1, 87, 88, 100, 188, 600, 1880] {
+                let mut checker = Checker::default();
+                checker.feed(&bytes[..200], 0, None);
+                assert!(checker.has_begun());
+                checker.skip(100);
+                checker.skip(skipped);
+                // In pieces, so that the end of the unseen packet comes in pieces as well.
+                bytes[300 + skipped..].chunks(50).for_each(|piece| checker.feed(piece, 0, None));
+                let packets = bytes.len() as u64 / PACKET_BYTES as u64;
+                let seen = Seen { packets, lost, torn: 0, repeated: 0 };
+                assert_eq!(checker.seen, seen, "{skipped} skipped, {lost} lost");
+            }
         }
     }
 

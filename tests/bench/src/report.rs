@@ -6,72 +6,24 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::{Figures, Outcome};
+use crate::target::Verdict;
+
 /// What others may take of the measured core before it is said.
 const OTHERS_MAX: f64 = 0.03;
-
-/// What one process did in the window.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Figures {
-    pub(crate) gigabytes: f64,
-    pub(crate) cpu_seconds: f64,
-    pub(crate) cpu_seconds_per_gb: f64,
-    /// Of its core, whoever used it; 1 is all.
-    pub(crate) core_busy: f64,
-    pub(crate) delay_p50_ms: f64,
-    pub(crate) delay_p99_ms: f64,
-    pub(crate) delay_max_ms: f64,
-    pub(crate) lost_packets: u64,
-    pub(crate) torn_packets: u64,
-    pub(crate) repeated_packets: u64,
-    /// Viewers that were cut.
-    pub(crate) ended_viewers: u64,
-    pub(crate) resident_mb: f64,
-    /// Mean bytes of the stream in one turn, and mean time between two.
-    pub(crate) chunk_bytes: f64,
-    pub(crate) turn_ms: f64,
-}
-
-impl Figures {
-    fn count_faults(&mut self, rounds: &[&Figures]) {
-        let sum = |of: fn(&Figures) -> u64| rounds.iter().copied().map(of).sum::<u64>();
-        self.lost_packets = sum(|f| f.lost_packets);
-        self.torn_packets = sum(|f| f.torn_packets);
-        self.repeated_packets = sum(|f| f.repeated_packets);
-        self.ended_viewers = sum(|f| f.ended_viewers);
-    }
-}
-
-/// One scenario: one round of it, or the median of several.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    pub(crate) scenario: String,
-    pub(crate) viewers: usize,
-    pub(crate) bits_per_second: u64,
-    pub(crate) seconds: f64,
-    pub(crate) server: Figures,
-    pub(crate) bare: Figures,
-    /// CPU seconds per GB, the server's by the bare loop's.
-    pub(crate) cpu_ratio: f64,
-    /// The same of every round, in order of size.
-    pub(crate) cpu_ratios: Vec<f64>,
-}
-
-impl Outcome {
-    /// The round whose ratio is the median, with what went wrong in all of them.
-    pub(crate) fn of_rounds(mut rounds: Vec<Outcome>) -> Option<Outcome> {
-        rounds.sort_by(|a, b| a.cpu_ratio.total_cmp(&b.cpu_ratio));
-        let mut median = rounds.get(rounds.len() / 2)?.clone();
-        median.cpu_ratios = rounds.iter().map(|round| round.cpu_ratio).collect();
-        median.server.count_faults(&rounds.iter().map(|round| &round.server).collect::<Vec<_>>());
-        median.bare.count_faults(&rounds.iter().map(|round| &round.bare).collect::<Vec<_>>());
-        Some(median)
-    }
-}
+/// The same before the run, of either core.
+const BUSY_BEFORE_MAX: f64 = 0.05;
+/// How busy the core of source and viewers may be before it is said.
+const LOAD_MAX: f64 = 0.95;
 
 /// A run.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Report {
+    /// Of the measured core, and of that of source and viewers, before the run.
+    pub(crate) busy_before: [f64; 2],
     pub(crate) outcomes: Vec<Outcome>,
+    /// What did not run.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Report {
@@ -87,61 +39,76 @@ impl Report {
         serde_json::from_str(&text).map_err(|error| wrong(&error))
     }
 
+    /// Whether all ran and no viewer of who is judged lost anything.
+    pub(crate) fn is_sound(&self) -> bool {
+        let is_whole = |outcome: &Outcome| {
+            let judged = outcome.judged();
+            judged.faults() == 0 && judged.joins.as_ref().is_none_or(|joins| joins.missing == 0)
+        };
+        self.failures.is_empty() && self.outcomes.iter().all(is_whole)
+    }
+
+    /// Whether every target was reached.
+    pub(crate) fn is_pass(&self) -> bool {
+        self.outcomes.iter().flat_map(|outcome| &outcome.verdicts).all(Verdict::is_pass)
+    }
+
     pub(crate) fn print(&self) {
         println!(
-            "| scenario | | viewers | GB | CPU s/GB | core busy | p50 ms | p99 ms | max ms \
-             | lost | torn | repeated | cut | MB | chunk KB | turn ms |"
+            "| scenario | | viewers | GB | CPU s/GB | core busy | load busy | p50 ms | p99 ms \
+             | max ms | lost | torn | repeated | cut | silent | dropped | MB | chunk KB | turn ms |"
         );
-        println!("|{}", " --- |".repeat(16));
+        println!("|{}", " --- |".repeat(19));
         for outcome in &self.outcomes {
-            for (who, f) in [("server", &outcome.server), ("bare loop", &outcome.bare)] {
-                println!(
-                    "| {} | {who} | {} | {:.2} | {:.3} | {:.0} % | {:.1} | {:.1} | {:.1} | {} | {} \
-                     | {} | {} | {:.1} | {:.1} | {:.1} |",
-                    outcome.scenario,
-                    outcome.viewers,
-                    f.gigabytes,
-                    f.cpu_seconds_per_gb,
-                    f.core_busy * 100.0,
-                    f.delay_p50_ms,
-                    f.delay_p99_ms,
-                    f.delay_max_ms,
-                    f.lost_packets,
-                    f.torn_packets,
-                    f.repeated_packets,
-                    f.ended_viewers,
-                    f.resident_mb,
-                    f.chunk_bytes / 1e3,
-                    f.turn_ms,
-                );
+            for figures in &outcome.measured {
+                println!("{}", row(outcome, figures));
+            }
+        }
+        for line in self.outcomes.iter().flat_map(remarks).chain(self.disturbances()) {
+            println!("{line}");
+        }
+        for outcome in &self.outcomes {
+            for verdict in &outcome.verdicts {
+                println!("{}", judgement(&outcome.scenario, verdict));
+            }
+        }
+        for failure in &self.failures {
+            println!("FAIL {failure}");
+        }
+    }
+
+    /// What the figures may owe to others than those who are measured.
+    fn disturbances(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (core, busy) in self.busy_before.into_iter().enumerate() {
+            if busy > BUSY_BEFORE_MAX {
+                let percent = busy * 100.0;
+                lines
+                    .push(format!("NOT QUIET: core {core} was {percent:.0} % busy before the run"));
             }
         }
         for outcome in &self.outcomes {
-            let (ratio, name) = (outcome.cpu_ratio, &outcome.scenario);
-            println!(
-                "{name}: CPU per GB is {ratio:.2} × the bare loop's {:.2?}",
-                outcome.cpu_ratios
-            );
-            for (who, f) in [("the server", &outcome.server), ("the bare loop", &outcome.bare)] {
-                if f.lost_packets + f.torn_packets + f.repeated_packets + f.ended_viewers > 0 {
-                    println!("{}: LOSS: viewers of {who} did not get all", outcome.scenario);
-                }
-                let others = f.core_busy - f.cpu_seconds / outcome.seconds;
+            for figures in &outcome.measured {
+                let (name, who) = (&outcome.scenario, &figures.who);
+                let others = figures.taken_by_others();
                 if others > OTHERS_MAX {
                     let percent = others * 100.0;
-                    println!(
-                        "{}: {who} lost {percent:.0} % of its core to others",
-                        outcome.scenario
-                    );
+                    lines.push(format!("{name}: {who} lost {percent:.0} % of its core to others"));
+                }
+                if figures.load_core_busy > LOAD_MAX {
+                    lines.push(format!(
+                        "{name}: source and viewers of {who} had no time left: delays are theirs"
+                    ));
                 }
             }
         }
+        lines
     }
 
     /// Prints the ratio of this run's figures to a saved run's, scenario by scenario.
     pub(crate) fn print_ratios(&self, saved: &Report) {
         println!(
-            "| this run / saved run | CPU s/GB | by the bare loop's | p50 | p99 | MB | lost |"
+            "| this run / saved run | CPU s/GB | by who is beside | p50 | p99 | MB | faults |"
         );
         println!("|{}", " --- |".repeat(7));
         for now in &self.outcomes {
@@ -150,59 +117,169 @@ impl Report {
                 println!("| {} | was not measured then |", now.scenario);
                 continue;
             };
-            let ratio = |of: fn(&Outcome) -> f64| of(now) / of(then);
+            let ratio = |of: fn(&Figures) -> f64| of(now.judged()) / of(then.judged());
+            let beside = now.cpu_ratio().zip(then.cpu_ratio()).map(|(now, then)| now / then);
             println!(
-                "| {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {} / {} |",
+                "| {} | {:.2} | {} | {:.2} | {:.2} | {:.2} | {} / {} |",
                 now.scenario,
-                ratio(|o| o.server.cpu_seconds_per_gb),
-                ratio(|o| o.cpu_ratio),
-                ratio(|o| o.server.delay_p50_ms),
-                ratio(|o| o.server.delay_p99_ms),
-                ratio(|o| o.server.resident_mb),
-                now.server.lost_packets,
-                then.server.lost_packets,
+                ratio(|f| f.cpu_seconds_per_gb),
+                beside.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+                ratio(|f| f.delay_p50_ms),
+                ratio(|f| f.delay_p99_ms),
+                ratio(|f| f.resident_mb),
+                now.judged().faults(),
+                then.judged().faults(),
             );
         }
+    }
+}
+
+fn row(outcome: &Outcome, f: &Figures) -> String {
+    format!(
+        "| {} | {} | {} | {:.2} | {:.3} | {:.0} % | {:.0} % | {:.1} | {:.1} | {:.1} | {} | {} | {} \
+         | {} | {} | {} | {:.1} | {:.1} | {:.1} |",
+        outcome.scenario,
+        f.who,
+        outcome.viewers,
+        f.gigabytes,
+        f.cpu_seconds_per_gb,
+        f.core_busy * 100.0,
+        f.load_core_busy * 100.0,
+        f.delay_p50_ms,
+        f.delay_p99_ms,
+        f.delay_max_ms,
+        f.lost_packets,
+        f.torn_packets,
+        f.repeated_packets,
+        f.ended_viewers,
+        f.silent_viewers,
+        f.dropped_packets.map_or_else(String::new, |packets| packets.to_string()),
+        f.resident_mb,
+        f.chunk_bytes / 1e3,
+        f.turn_ms,
+    )
+}
+
+/// What the table has no column for.
+fn remarks(outcome: &Outcome) -> Vec<String> {
+    let (name, judged, mut lines) = (&outcome.scenario, outcome.judged(), Vec::new());
+    if let Some((beside, ratio)) = outcome.compared().zip(outcome.cpu_ratio()) {
+        let (who, beside, all) = (&judged.who, &beside.who, &outcome.cpu_ratios);
+        lines.push(format!("{name}: CPU per GB of {who} / {beside}: {ratio:.2} {all:.2?}"));
+    }
+    if let Some(joins) = &judged.joins {
+        lines.push(format!(
+            "{name}: {} of {} joiners had data after {:.0} ms (half), {:.0} ms (99 %), {:.0} ms \
+             (all); p99 of those who were there: {:.1} ms before, {:.1} ms meanwhile",
+            joins.count - joins.missing,
+            joins.count,
+            joins.p50_ms,
+            joins.p99_ms,
+            joins.slowest_ms,
+            joins.before_p99_ms,
+            judged.delay_p99_ms,
+        ));
+    }
+    if outcome.bits_per_second == 0 {
+        lines.push(format!(
+            "{name}: {:.2} s of CPU in {:.0} s, {:.0} turns",
+            judged.cpu_seconds, judged.seconds, judged.turns
+        ));
+    }
+    for figures in &outcome.measured {
+        if figures.faults() > 0 {
+            lines.push(format!("{name}: LOSS: viewers of {} did not get all", figures.who));
+        }
+    }
+    lines
+}
+
+fn judgement(scenario: &str, verdict: &Verdict) -> String {
+    let figure = verdict.figure.map_or_else(|| "-".to_owned(), short);
+    let Verdict { what, at_most, .. } = verdict;
+    format!("{} {scenario}: {what}: {figure} (at most {})", verdict.word(), short(*at_most))
+}
+
+/// Whole if it is, and else with as many digits as matter.
+fn short(figure: f64) -> String {
+    if figure.fract() == 0.0 || figure >= 100.0 {
+        format!("{figure:.0}")
+    } else {
+        format!("{figure:.3}").trim_end_matches('0').to_owned()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::Joins;
 
-    #[test]
-    fn the_median_round_tells_of_all_faults() {
-        let figures = |lost_packets| Figures {
-            gigabytes: 1.0,
-            cpu_seconds: 1.0,
-            cpu_seconds_per_gb: 1.0,
-            core_busy: 1.0,
-            delay_p50_ms: 1.0,
-            delay_p99_ms: 1.0,
-            delay_max_ms: 1.0,
-            lost_packets,
-            torn_packets: 0,
-            repeated_packets: 0,
-            ended_viewers: 0,
-            resident_mb: 1.0,
-            chunk_bytes: 1.0,
-            turn_ms: 1.0,
-        };
-        let round = |cpu_ratio, lost| Outcome {
+    fn report(judged: Figures, figure: Option<f64>) -> Report {
+        let what = "delay, ms".to_owned();
+        let outcome = Outcome {
             scenario: "some".to_owned(),
+            streams: 1,
             viewers: 1,
             bits_per_second: 1,
-            seconds: 1.0,
-            server: figures(lost),
-            bare: figures(0),
-            cpu_ratio,
+            measured: vec![judged],
+            beside: None,
             cpu_ratios: Vec::new(),
+            verdicts: vec![Verdict { what, figure, at_most: 1.15 }],
         };
-        let rounds = vec![round(1.5, 2), round(1.25, 0), round(1.0, 3)];
-        let median = Outcome::of_rounds(rounds).unwrap();
-        assert!(median.cpu_ratios == [1.0, 1.25, 1.5], "{:?}", median.cpu_ratios);
-        assert!((median.cpu_ratio - 1.25).abs() < 0.01);
-        assert_eq!((median.server.lost_packets, median.bare.lost_packets), (5, 0));
-        assert!(Outcome::of_rounds(Vec::new()).is_none());
+        Report { outcomes: vec![outcome], ..Report::default() }
+    }
+
+    #[test]
+    fn loss_is_unsound_and_a_missed_target_is_no_pass() {
+        let lossy = Figures { lost_packets: 1, ..Figures::default() };
+        let joins = Some(Joins { missing: 1, ..Joins::default() });
+        let late = Figures { joins, ..Figures::default() };
+        for (judged, figure, sound, pass) in [
+            (Figures::default(), Some(1.15), true, true),
+            (Figures::default(), Some(1.16), true, false),
+            (Figures::default(), None, true, false),
+            (lossy, Some(1.0), false, true),
+            (late, Some(1.0), false, true),
+        ] {
+            let report = report(judged, figure);
+            assert_eq!((report.is_sound(), report.is_pass()), (sound, pass), "{report:?}");
+        }
+        let failed = Report { failures: vec!["x".to_owned()], ..Report::default() };
+        assert!(!failed.is_sound());
+    }
+
+    #[test]
+    fn a_verdict_tells_figure_and_target() {
+        for (figure, line) in [
+            (Some(1.2), "FAIL some: delay, ms: 1.2 (at most 1.15)"),
+            (Some(0.0), "PASS some: delay, ms: 0 (at most 1.15)"),
+            (None, "UNMEASURED some: delay, ms: - (at most 1.15)"),
+        ] {
+            let report = report(Figures::default(), figure);
+            assert_eq!(judgement("some", &report.outcomes[0].verdicts[0]), line);
+        }
+    }
+
+    #[test]
+    fn what_disturbed_is_told() {
+        let judged =
+            Figures { seconds: 1.0, core_busy: 0.5, load_core_busy: 1.0, ..Figures::default() };
+        let mut report = report(judged, None);
+        report.busy_before = [0.0, 0.2];
+        let lines = report.disturbances();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[0].contains("core 1 was 20 % busy"));
+    }
+
+    #[test]
+    fn a_saved_run_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        let saved = report(Figures { lost_packets: 3, ..Figures::default() }, Some(1.5));
+        saved.save(&path).unwrap();
+        let loaded = Report::load(&path).unwrap();
+        assert_eq!(format!("{loaded:?}"), format!("{saved:?}"));
+        let error = Report::load(&dir.path().join("none")).unwrap_err().to_string();
+        assert!(error.starts_with("saved run "), "{error}");
     }
 }

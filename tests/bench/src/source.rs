@@ -1,24 +1,47 @@
-//! The upstream: packets at a rate, to one who connects.
+//! The upstreams: packets at a rate, to everybody who connects.
+//!
+//! All connections get the same packets if they are few. Where they are many, they are served in
+//! groups, one after the other: each has packets (and numbers and stamps) of its own, made just
+//! before they are sent, so that load comes evenly and delays are true.
 
-use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::packet::{self, Clock, PACKET_BYTES};
 
 /// Packets leave in steps, as from an encoder that is read in steps.
 const STEP: Duration = Duration::from_millis(5);
+/// Streams beyond which connections are served in groups.
+const FEW: usize = 5;
+/// Groups, and the time from one to the next: each is served every 20 ms.
+const GROUPS: usize = 10;
+const GROUP_STEP: Duration = Duration::from_millis(2);
+/// What a connection takes for so long is not sent at all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the source greets who connects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// Packets at once.
+    None,
+    /// A response head, once a request has come.
+    Response,
+}
 
 #[derive(Debug, Default)]
 struct Shared {
     stop: AtomicBool,
     bytes: AtomicU64,
+    connections: AtomicUsize,
+    /// Connections that we have made.
+    made: Mutex<Vec<TcpStream>>,
 }
 
-/// A server that sends to whoever has connected last, until it is dropped.
+/// A server of packets, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) address: SocketAddr,
@@ -27,20 +50,45 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn start(bits_per_second: u64, clock: Clock) -> io::Result<Source> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
+    /// Serves streams of this rate; how many there are going to be decides how.
+    pub(crate) fn start(
+        bits_per_second: u64,
+        streams: usize,
+        greeting: Greeting,
+        clock: Clock,
+    ) -> io::Result<Source> {
+        let listener = restreamer_sys::socket::listen(([127, 0, 0, 1], 0).into(), 4096)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
-        let send = move || send(&listener, bits_per_second, clock, &theirs);
+        let groups = if streams > FEW { GROUPS } else { 1 };
+        let mut sending = Sending {
+            listener,
+            greeting,
+            asking: Vec::new(),
+            groups: (0..groups).map(|_| Group::default()).collect(),
+            accepted: 0,
+            bits_per_second,
+            shared: Arc::clone(&shared),
+        };
+        let step = if streams > FEW { GROUP_STEP } else { STEP };
+        let send = move || sending.run(clock, step);
         let thread = std::thread::Builder::new().name("source".to_owned()).spawn(send)?;
         Ok(Source { address, shared, thread: Some(thread) })
     }
 
-    /// Bytes sent so far.
+    /// Sends to this connection as well.
+    pub(crate) fn send_to(&self, socket: TcpStream) {
+        self.shared.made.lock().unwrap_or_else(PoisonError::into_inner).push(socket);
+    }
+
+    /// Bytes sent so far, of all streams.
     pub(crate) fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Connections that are being sent to.
+    pub(crate) fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
     }
 
     /// Hangs up.
@@ -60,30 +108,158 @@ impl Drop for Source {
     }
 }
 
-fn send(listener: &TcpListener, bits: u64, clock: Clock, shared: &Shared) -> io::Result<()> {
-    let nanos_per_packet = 1_000_000_000 * 8 * PACKET_BYTES as u64 / bits;
-    let (start, mut number, mut peer) = (clock.nanos(), 0_u32, None);
-    let mut packets = Vec::new();
-    while !shared.stop.load(Ordering::Relaxed) {
-        if let Ok((socket, _)) = listener.accept() {
-            socket.set_nodelay(true)?;
-            socket.set_write_timeout(Some(Duration::from_secs(5)))?;
-            peer = Some(socket);
+/// Connections that are served at once.
+#[derive(Debug, Default)]
+struct Group {
+    /// Of the next packet.
+    number: u32,
+    members: Vec<TcpStream>,
+}
+
+#[derive(Debug)]
+struct Sending {
+    listener: TcpListener,
+    greeting: Greeting,
+    /// Who has not sent a request yet.
+    asking: Vec<TcpStream>,
+    groups: Vec<Group>,
+    accepted: usize,
+    bits_per_second: u64,
+    shared: Arc<Shared>,
+}
+
+impl Sending {
+    fn run(&mut self, clock: Clock, step: Duration) -> io::Result<()> {
+        let (start, mut packets) = (clock.nanos(), Vec::new());
+        let mut due = Instant::now();
+        for turn in 0.. {
+            if self.shared.stop.load(Ordering::Relaxed) {
+                break;
+            }
+            self.accept()?;
+            let group = turn % self.groups.len();
+            let group = &mut self.groups[group];
+            let now = clock.nanos();
+            packets.clear();
+            while u64::from(group.number) < packets_due(self.bits_per_second, now - start) {
+                packet::append(&mut packets, group.number, now);
+                group.number = group.number.wrapping_add(1);
+            }
+            // One who has hung up may come again; what it misses meanwhile is lost.
+            let before = group.members.len();
+            group.members.retain_mut(|socket| socket.write_all(&packets).is_ok());
+            let (after, sent) = (group.members.len(), group.members.len() * packets.len());
+            self.shared.bytes.fetch_add(sent as u64, Ordering::Relaxed);
+            self.shared.connections.fetch_sub(before - after, Ordering::Relaxed);
+            // Who is late by some steps does not make up for them: packets are due by the clock.
+            due = (due + step).max(Instant::now());
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
         }
-        let now = clock.nanos();
-        packets.clear();
-        while u64::from(number) * nanos_per_packet < now - start {
-            packet::append(&mut packets, number, now);
-            number = number.wrapping_add(1);
-        }
-        // One who has hung up may come again; what it misses meanwhile is lost.
-        if let Some(mut socket) = peer.take()
-            && socket.write_all(&packets).is_ok()
-        {
-            shared.bytes.fetch_add(packets.len() as u64, Ordering::Relaxed);
-            peer = Some(socket);
-        }
-        std::thread::sleep(STEP);
+        Ok(())
     }
-    Ok(())
+
+    fn accept(&mut self) -> io::Result<()> {
+        let made =
+            std::mem::take(&mut *self.shared.made.lock().unwrap_or_else(PoisonError::into_inner));
+        for socket in made {
+            self.admit(socket)?;
+        }
+        while let Ok((socket, _)) = self.listener.accept() {
+            match self.greeting {
+                Greeting::None => self.admit(socket)?,
+                Greeting::Response => {
+                    socket.set_nonblocking(true)?;
+                    self.asking.push(socket);
+                }
+            }
+        }
+        for mut socket in std::mem::take(&mut self.asking) {
+            match socket.read(&mut [0; 4096]) {
+                Ok(0) => {}
+                Ok(_) => {
+                    let head = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp2t\r\n\
+                                 Connection: close\r\n\r\n";
+                    if socket.write_all(head).is_ok() {
+                        self.admit(socket)?;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.asking.push(socket),
+                Err(_reset) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn admit(&mut self, socket: TcpStream) -> io::Result<()> {
+        socket.set_nonblocking(false)?;
+        socket.set_nodelay(true)?;
+        socket.set_write_timeout(Some(PATIENCE))?;
+        let group = self.accepted % self.groups.len();
+        self.groups[group].members.push(socket);
+        self.accepted += 1;
+        self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Packets of a stream until this time.
+fn packets_due(bits_per_second: u64, nanos: u64) -> u64 {
+    let bits = u128::from(bits_per_second) * u128::from(nanos) / 1_000_000_000;
+    u64::try_from(bits / (8 * PACKET_BYTES as u128)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Checker;
+
+    #[test]
+    fn packets_become_due_at_the_rate() {
+        assert_eq!(packets_due(8_000_000, 1_000_000_000), 5319);
+        assert_eq!((packets_due(8_000_000, 0), packets_due(0, u64::MAX)), (0, 0));
+    }
+
+    /// Reads a second's worth of packets at most, until some are there.
+    fn take(socket: &mut TcpStream) -> Checker {
+        let (mut checker, mut buffer) = (Checker::default(), [0; 4096]);
+        while checker.seen.packets < 20 {
+            let n = socket.read(&mut buffer).unwrap();
+            assert_ne!(n, 0, "the source has hung up");
+            checker.feed(&buffer[..n], 0, None);
+        }
+        checker
+    }
+
+    #[test]
+    fn everybody_is_served_whoever_has_connected() {
+        for streams in [1, 2 * GROUPS] {
+            let source = Source::start(8_000_000, streams, Greeting::None, Clock::start()).unwrap();
+            let sink = TcpListener::bind("127.0.0.1:0").unwrap();
+            source.send_to(TcpStream::connect(sink.local_addr().unwrap()).unwrap());
+            let mut sockets = vec![sink.accept().unwrap().0];
+            sockets.extend((1..streams).map(|_| TcpStream::connect(source.address).unwrap()));
+            for socket in &mut sockets {
+                let seen = take(socket).seen;
+                assert_eq!((seen.lost, seen.torn, seen.repeated), (0, 0, 0));
+            }
+            assert_eq!(source.connections(), streams);
+            assert!(source.bytes() >= 20 * PACKET_BYTES as u64);
+            source.stop().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_request_is_answered_before_the_packets() {
+        let source = Source::start(8_000_000, 1, Greeting::Response, Clock::start()).unwrap();
+        let mut socket = TcpStream::connect(source.address).unwrap();
+        socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            socket.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        assert_eq!(take(&mut socket).seen.torn, 0);
+        source.stop().unwrap();
+    }
 }
