@@ -1,7 +1,6 @@
 //! Viewers: one thread, one loop, every byte accounted for.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::delays::Delays;
 use crate::packet::{Clock, Seen};
 use crate::scenario::Scenario;
+use crate::subject::Running;
 use crate::watch::Watch;
 
 /// What is recorded now.
@@ -60,7 +60,7 @@ pub(crate) struct Tally {
     pub(crate) joins: Delays,
 }
 
-/// Viewers of one address.
+/// Viewers of one subject.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     shared: Arc<Shared>,
@@ -68,13 +68,9 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn start(
-        address: SocketAddr,
-        scenario: &Scenario,
-        clock: Clock,
-    ) -> io::Result<Crowd> {
+    pub(crate) fn start(running: &Running, scenario: &Scenario, clock: Clock) -> io::Result<Crowd> {
         let shared = Arc::new(Shared::default());
-        let watch = Watch::new(Arc::clone(&shared), clock, address, scenario)?;
+        let watch = Watch::new(Arc::clone(&shared), clock, running, scenario)?;
         let run = move || watch.run();
         let thread = std::thread::Builder::new().name("viewers".to_owned()).spawn(run)?;
         Ok(Crowd { shared, thread })

@@ -119,7 +119,8 @@ impl Outcome {
     /// CPU seconds per GB of the judged, by that of the one beside.
     pub(crate) fn cpu_ratio(&self) -> Option<f64> {
         let beside = self.compared()?;
-        Some(self.judged().cpu_seconds_per_gb / beside.cpu_seconds_per_gb)
+        let ratio = self.judged().cpu_seconds_per_gb / beside.cpu_seconds_per_gb;
+        ratio.is_finite().then_some(ratio)
     }
 
     /// What rounds are ordered by.

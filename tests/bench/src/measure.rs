@@ -35,7 +35,7 @@ pub(crate) fn measure(
     let source = Source::start(scenario.bits_per_second, scenario.streams, greeting, clock)?;
     let period = Duration::from_secs_f64(turn_ms.max(0.0) / 1000.0);
     let running = subject.start(server, &scenario, &source, period)?;
-    wait(subject, &running, &scenario, &source)?;
+    wait(&running, &scenario, &source)?;
     let mut window = Window::default();
     let tally = window.watch(&running, &scenario, scenario.window(asked), &source, clock)?;
     let mut figures = window.figures(subject, &scenario, &tally);
@@ -60,15 +60,10 @@ pub(crate) fn measure(
 }
 
 /// Waits until all streams are there.
-fn wait(
-    subject: Subject,
-    running: &Running,
-    scenario: &Scenario,
-    source: &Source,
-) -> io::Result<()> {
+fn wait(running: &Running, scenario: &Scenario, source: &Source) -> io::Result<()> {
     let is_server = running.side.is_some();
     // A relay makes a connection for each viewer; one viewer tells whether it is up.
-    let relays = matches!(subject, Subject::Haproxy | Subject::Nginx);
+    let relays = matches!(running.subject, Subject::Haproxy | Subject::Nginx);
     let served = if relays { 1 } else { scenario.streams };
     if scenario.bits_per_second > 0 {
         for stream in 0..served {
@@ -111,7 +106,7 @@ impl Window {
         source: &Source,
         clock: Clock,
     ) -> io::Result<Tally> {
-        let crowd = Crowd::start(running.viewers, scenario, clock)?;
+        let crowd = Crowd::start(running, scenario, clock)?;
         crowd.wait_for(scenario.audience.seated(), PATIENCE)?;
         std::thread::sleep(WARM_UP);
         if scenario.audience.joins > 0 {
@@ -145,6 +140,7 @@ impl Window {
     fn figures(&self, subject: Subject, scenario: &Scenario, tally: &Tally) -> Figures {
         let gigabytes = float(tally.bytes) / 1e9;
         let turns = self.turns.unwrap_or_default();
+        let per_turn = |sum: f64| if turns > 0.0 { sum / turns } else { 0.0 };
         let joiners = scenario.audience.joins as u64;
         Figures {
             who: subject.name().to_owned(),
@@ -166,8 +162,8 @@ impl Window {
             skips: self.skips,
             resident_mb: self.resident_mb,
             turns,
-            turn_ms: self.seconds * 1000.0 / turns.max(1.0),
-            chunk_bytes: float(self.bytes) / float(scenario.streams as u64) / turns.max(1.0),
+            turn_ms: per_turn(self.seconds * 1000.0),
+            chunk_bytes: per_turn(float(self.bytes) / float(scenario.streams as u64)),
             joins: (joiners > 0).then(|| Joins {
                 count: joiners,
                 missing: joiners.saturating_sub(tally.joins.count()),

@@ -7,6 +7,8 @@ use crate::delays::Delays;
 pub(crate) const PACKET_BYTES: usize = 188;
 const SYNC: u8 = 0x47;
 const PID: u16 = 0x100;
+/// The first bytes of one packet in sixteen, and hardly ever others.
+const START: [u8; 4] = [SYNC, PID.to_be_bytes()[0], PID.to_be_bytes()[1], 0x10];
 /// Of so many packets of a viewer, one's delay is looked at.
 const SAMPLE: u32 = 50;
 
@@ -51,13 +53,27 @@ pub(crate) struct Checker {
     part: Vec<u8>,
     /// Bytes of the packet at hand that went by unseen; `part` is empty then.
     unseen: usize,
+    /// The first byte may be any of a packet, and is not its first one.
+    is_cut: bool,
     next: Option<u32>,
     pub(crate) seen: Seen,
 }
 
 impl Checker {
+    /// Of one who is let in amid a packet.
+    pub(crate) fn amid_a_packet() -> Checker {
+        Checker { is_cut: true, ..Checker::default() }
+    }
+
     /// Takes what came until `now`.
     pub(crate) fn feed(&mut self, mut bytes: &[u8], now: u64, mut delays: Option<&mut Delays>) {
+        if self.is_cut {
+            let Some(begin) = bytes.windows(START.len()).position(|four| four == START) else {
+                return;
+            };
+            self.is_cut = false;
+            bytes = &bytes[begin..];
+        }
         if self.unseen > 0 {
             let n = bytes.len().min(PACKET_BYTES - self.unseen);
             self.skip(n);
@@ -162,6 +178,15 @@ mod tests {
                 assert_eq!(checker.seen, seen, "{skipped} skipped, {lost} lost");
             }
         }
+    }
+
+    #[test]
+    fn one_who_comes_amid_a_packet_begins_with_a_whole_one() {
+        let mut bytes = Vec::new();
+        (14..40).for_each(|number| append(&mut bytes, number, 0));
+        let mut checker = Checker::amid_a_packet();
+        bytes[100..].chunks(1000).for_each(|piece| checker.feed(piece, 0, None));
+        assert_eq!(checker.seen, Seen { packets: 24, ..Seen::default() }, "from number 16 on");
     }
 
     #[test]

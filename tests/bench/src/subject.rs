@@ -39,6 +39,7 @@ pub(crate) enum Subject {
 
 /// One that runs.
 pub(crate) struct Running {
+    pub(crate) subject: Subject,
     pub(crate) child: Child,
     pub(crate) viewers: SocketAddr,
     /// Where the server answers for its metrics.
@@ -84,6 +85,11 @@ impl Subject {
     /// Whether it ends with its source, and says then what it has done.
     pub(crate) fn ends_with_source(self) -> bool {
         matches!(self, Subject::Bare | Subject::Through)
+    }
+
+    /// Whether it lets viewers in amid a packet.
+    pub(crate) fn cuts_in(self) -> bool {
+        self == Subject::Icecast
     }
 
     /// What of a scenario it is measured with.
@@ -146,7 +152,7 @@ impl Subject {
                 self.start_peer(&["-c".as_ref(), file.as_os_str()])?
             }
         };
-        let running = Running { child, viewers, side, _dir: dir };
+        let running = Running { subject: self, child, viewers, side, _dir: dir };
         if self == Subject::Icecast {
             source.send_to(put(&running)?);
         }
@@ -230,12 +236,11 @@ fn icecast_config(viewers: SocketAddr, dir: &Path) -> String {
     let (ip, port) = (viewers.ip(), viewers.port());
     // As root it refuses to run, unless it is told whom to become.
     format!(
-        "<icecast><limits><clients>8192</clients><sources>2</sources>\
+        "<icecast><location>bench</location><admin>bench@localhost</admin><limits><clients>8192</clients><sources>2</sources>\
          <queue-size>4194304</queue-size><burst-size>0</burst-size></limits>\
          <authentication><source-password>{PASSWORD}</source-password></authentication>\
-         <hostname>localhost</hostname>\
+         <hostname>bench</hostname>\
          <listen-socket><port>{port}</port><bind-address>{ip}</bind-address></listen-socket>\
-         <fileserve>0</fileserve>\
          <paths><basedir>{dir}</basedir><logdir>{dir}/log</logdir>\
          <webroot>{dir}</webroot><adminroot>{dir}</adminroot></paths>\
          <logging><accesslog>access</accesslog><errorlog>error</errorlog><loglevel>1</loglevel></logging>\

@@ -11,8 +11,9 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::crowd::{Phase, Shared, Tally};
-use crate::packet::Clock;
+use crate::packet::{Checker, Clock};
 use crate::scenario::{Audience, STORM, Scenario};
+use crate::subject::Running;
 use crate::viewer::{Got, Manner, Viewer};
 
 /// Viewers that connect before those who are there are served again.
@@ -21,9 +22,9 @@ const JOINS: usize = 20;
 /// which would cost them a second.
 const WAITING: usize = 256;
 /// Time for the last look at everybody.
-const LAST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(3);
 
-/// All viewers of one address.
+/// All viewers of one subject.
 pub(crate) struct Watch {
     poll: Poll,
     events: Events,
@@ -33,6 +34,7 @@ pub(crate) struct Watch {
     shared: Arc<Shared>,
     clock: Clock,
     address: SocketAddr,
+    cuts_in: bool,
     audience: Audience,
     streams: usize,
     /// When the joiners began to come.
@@ -43,7 +45,7 @@ impl Watch {
     pub(crate) fn new(
         shared: Arc<Shared>,
         clock: Clock,
-        address: SocketAddr,
+        running: &Running,
         scenario: &Scenario,
     ) -> io::Result<Watch> {
         Ok(Watch {
@@ -54,7 +56,8 @@ impl Watch {
             tally: Tally::default(),
             shared,
             clock,
-            address,
+            address: running.viewers,
+            cuts_in: running.subject.cuts_in(),
             audience: scenario.audience,
             streams: scenario.streams,
             storm: None,
@@ -113,6 +116,9 @@ impl Watch {
         let now = self.clock.nanos();
         let path = path_of(number % self.streams);
         let mut viewer = Viewer::connect(self.address, &path, manner)?;
+        if self.cuts_in {
+            viewer.checker = Checker::amid_a_packet();
+        }
         viewer.began = (manner == Manner::Joining).then_some(now);
         let mut watched = SourceFd(&viewer.socket.as_raw_fd());
         let both = Interest::READABLE | Interest::WRITABLE;
