@@ -5,9 +5,9 @@
 //! not take all of it loses the rest. Ends with its sources, and says then what it did.
 //!
 //! Two ways lead into the pipe. *Packed*, as the server does it: what came is read into memory and
-//! written into the pipe once, which fills its pages. *Through*: the source's socket is spliced into
-//! the pipe, and what is in it is read into memory at last, in the place of emptying it: who probes
-//! and keeps the packets has them as well, for one copy less.
+//! written into the pipe once, which fills its pages. *Through*: the source's socket is spliced
+//! into the pipe, and what is in it is read into memory at last, in the place of emptying it: who
+//! probes and keeps the packets has them as well, for one copy less.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -141,10 +141,8 @@ impl Bare {
     /// Serves every stream once; answers whether all of them go on.
     fn turn(&mut self) -> io::Result<bool> {
         for stream in &mut self.streams {
-            let goes_on = match self.through {
-                true => self.relay.through(stream)?,
-                false => self.relay.packed(stream)?,
-            };
+            let goes_on =
+                if self.through { self.relay.through(stream) } else { self.relay.packed(stream) }?;
             if !goes_on {
                 return Ok(false);
             }
@@ -194,23 +192,31 @@ impl Relay {
 
     /// Sends what has come, in the fragments in which it came; answers whether the stream goes on.
     fn through(&mut self, stream: &mut Stream) -> io::Result<bool> {
-        let mut has_counted = false;
-        loop {
-            let moved = match splice(stream.upstream.as_fd(), self.trunk.writer(), READ_BYTES)? {
-                Moved::Bytes(n) => n.get(),
-                Moved::Blocked => return Ok(true),
-                Moved::Ended => return Ok(false),
-            };
-            self.count(moved);
-            // A chunk is what one turn sends, in however many pieces.
-            self.done.chunks -= u64::from(has_counted);
-            has_counted = true;
-            self.fan_out(moved, &mut stream.live)?;
-            let mut read = 0;
-            while read < moved {
-                read += file::read(self.trunk.reader(), &mut self.buffer[read..moved])?.count();
+        let (mut all, mut last) = (0, Moved::Blocked);
+        // One call takes what one packet of the network holds: they are collected, so that each
+        // viewer is sent to once.
+        while all < READ_BYTES {
+            last = splice(stream.upstream.as_fd(), self.trunk.writer(), READ_BYTES - all)?;
+            match last {
+                Moved::Bytes(n) => all += n.get(),
+                Moved::Blocked | Moved::Ended => break,
             }
         }
+        // Either there is no more, or the trunk is full: the rest waits for the next turn.
+        if all > 0 {
+            self.count(all);
+            self.fan_out(all, &mut stream.live)?;
+        }
+        let mut read = 0;
+        while read < all {
+            match file::read(self.trunk.reader(), &mut self.buffer[read..all])? {
+                Moved::Bytes(n) => read += n.get(),
+                Moved::Blocked | Moved::Ended => {
+                    return Err(io::Error::other("the trunk holds less than was put into it"));
+                }
+            }
+        }
+        Ok(all > 0 || last != Moved::Ended)
     }
 
     fn count(&mut self, bytes: usize) {

@@ -1,14 +1,14 @@
 //! What the server costs and how late its viewers are, beside the least that is possible.
 //!
 //! **How.** `load` paces packets from a source to the server under test, watches it with many
-//! viewers, and then does the same with others in the server's place: a *bare loop*, which is `tee`
-//! and `splice` of the same streams to the same number of sockets, with nothing else to do, in turns
-//! as long as those that the server has just made; and peers where they are installed. Who is
-//! measured runs on one core (0), source and viewers on another (`tests/bench/run` sees to it), so
-//! that each can be compared with the others, and with a saved run on the same machine. What else
-//! runs there disturbs them: they are measured in turn, in several rounds, and the round with the
-//! median ratio is told, with the faults of all. `scenario` says what there is to measure and what
-//! is to come of it.
+//! viewers, and then does the same with others in the server's place: a *bare loop*, which is
+//! `tee` and `splice` of the same streams to the same number of sockets, with nothing else to do,
+//! in turns as long as those that the server has just made; and peers where they are installed.
+//! Who is measured runs on one core (0), source and viewers on another (`tests/bench/run` sees to
+//! it), so that each can be compared with the others, and with a saved run on the same machine.
+//! What else runs there disturbs them: they are measured in turn, in several rounds, and the round
+//! with the median ratio is told, with the faults of all. `scenario` says what there is to measure
+//! and what is to come of it.
 //!
 //! **What.** All figures are of one window, which begins once every viewer has its response head
 //! and has been served for two seconds.
@@ -23,9 +23,10 @@
 //!   core is late with is in it.
 //! - *Lost, torn, repeated*: of every packet of every viewer, from its first one on, the window or
 //!   not: numbers that are missing, bytes that are no packet, numbers that came again. Where there
-//!   are too many viewers for one core, most of them look at one read in sixteen and have the kernel
-//!   throw the others away: the packets they see must be those that the count of bytes leads to.
-//!   *Silent* are those that got nothing any more when everybody looked for the last time.
+//!   are too many viewers for one core, most of them look at one read in sixteen and have the
+//!   kernel throw the others away: the packets that they see must be those that the count of bytes
+//!   leads to. *Silent* are those that got nothing any more when everybody looked for the last
+//!   time.
 //! - *Dropped*: by the server's own count of packets that viewers missed.
 //! - *Resident memory*: `VmRSS` at the end of the window.
 #![forbid(unsafe_code)]
@@ -39,6 +40,7 @@ mod figures;
 mod load;
 mod measure;
 mod packet;
+mod peers;
 mod report;
 mod scenario;
 mod source;

@@ -62,9 +62,9 @@ pub(crate) fn measure(
 /// Waits until all streams are there.
 fn wait(running: &Running, scenario: &Scenario, source: &Source) -> io::Result<()> {
     let is_server = running.side.is_some();
-    // A relay makes a connection for each viewer; one viewer tells whether it is up.
-    let relays = matches!(running.subject, Subject::Haproxy | Subject::Nginx);
-    let served = if relays { 1 } else { scenario.streams };
+    // The server may have some streams before others. The bare loop listens once it has them all,
+    // and a relay connects for each viewer: one viewer tells whether they are up.
+    let served = if is_server { scenario.streams } else { 1 };
     if scenario.bits_per_second > 0 {
         for stream in 0..served {
             wait_until_served(&running.child, running.viewers, &path_of(stream))?;

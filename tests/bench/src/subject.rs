@@ -3,8 +3,8 @@
 //! Peers are measured where they are installed, with one thread each and no log of requests.
 
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::ask::{connect, read_head};
 use crate::child::Child;
+use crate::peers;
 use crate::scenario::Scenario;
 use crate::source::{Greeting, Source};
 use crate::watch::path_of;
@@ -134,11 +134,11 @@ impl Subject {
                 Child::start(std::env::current_exe()?.as_os_str(), &arguments)?
             }
             Subject::Haproxy => {
-                let file = write("haproxy.cfg", haproxy_config(source.address, viewers))?;
+                let file = write("haproxy.cfg", peers::haproxy(source.address, viewers))?;
                 self.start_peer(&["-db".as_ref(), "-f".as_ref(), file.as_os_str()])?
             }
             Subject::Nginx => {
-                let config = nginx_config(source.address, viewers, dir.path());
+                let config = peers::nginx(source.address, viewers, dir.path());
                 let file = write("nginx.conf", config)?;
                 let prefix = dir.path().as_os_str();
                 self.start_peer(&["-p".as_ref(), prefix, "-c".as_ref(), file.as_os_str()])?
@@ -148,13 +148,13 @@ impl Subject {
                 fs::create_dir(&log)?;
                 fs::set_permissions(dir.path(), Permissions::from_mode(0o755))?;
                 fs::set_permissions(&log, Permissions::from_mode(0o777))?;
-                let file = write("icecast.xml", icecast_config(viewers, dir.path()))?;
+                let file = write("icecast.xml", peers::icecast(viewers, dir.path()))?;
                 self.start_peer(&["-c".as_ref(), file.as_os_str()])?
             }
         };
         let running = Running { subject: self, child, viewers, side, _dir: dir };
         if self == Subject::Icecast {
-            source.send_to(put(&running)?);
+            source.send_to(peers::put(&running)?);
         }
         Ok(running)
     }
@@ -201,69 +201,4 @@ fn server_config(
         config["turn"] = turn.into();
     }
     config.to_string()
-}
-
-fn haproxy_config(source: SocketAddr, viewers: SocketAddr) -> String {
-    format!(
-        "global\n nbthread 1\n maxconn 4096\n maxpipes 4096\n\
-         defaults\n mode tcp\n option splice-auto\n timeout connect 5s\n timeout client 30s\n \
-         timeout server 30s\n\
-         listen relay\n bind {viewers} backlog 4096\n server source {source}\n"
-    )
-}
-
-fn nginx_config(source: SocketAddr, viewers: SocketAddr, dir: &Path) -> String {
-    let mut temporary = String::new();
-    for what in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-        temporary += &format!(" {what}_temp_path {what};\n");
-    }
-    format!(
-        "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log {}/error.log;\n\
-         worker_rlimit_nofile 16384;\n\
-         events {{ worker_connections 8192; }}\n\
-         http {{\n access_log off;\n tcp_nodelay on;\n{temporary} server {{\n \
-         listen {viewers} backlog=4096;\n location / {{\n proxy_pass http://{source};\n \
-         proxy_buffering off;\n chunked_transfer_encoding off;\n }} }} }}\n",
-        dir.display()
-    )
-}
-
-/// The password of the source, who is the only one to know the port.
-const PASSWORD: &str = "bench";
-
-fn icecast_config(viewers: SocketAddr, dir: &Path) -> String {
-    let dir = dir.display();
-    let (ip, port) = (viewers.ip(), viewers.port());
-    // As root it refuses to run, unless it is told whom to become.
-    format!(
-        "<icecast><location>bench</location><admin>bench@localhost</admin><limits><clients>8192</clients><sources>2</sources>\
-         <queue-size>4194304</queue-size><burst-size>0</burst-size></limits>\
-         <authentication><source-password>{PASSWORD}</source-password></authentication>\
-         <hostname>bench</hostname>\
-         <listen-socket><port>{port}</port><bind-address>{ip}</bind-address></listen-socket>\
-         <paths><basedir>{dir}</basedir><logdir>{dir}/log</logdir>\
-         <webroot>{dir}</webroot><adminroot>{dir}</adminroot></paths>\
-         <logging><accesslog>access</accesslog><errorlog>error</errorlog><loglevel>1</loglevel></logging>\
-         <security><chroot>0</chroot><changeowner><user>nobody</user><group>nogroup</group>\
-         </changeowner></security></icecast>"
-    )
-}
-
-/// The connection that an Icecast takes a stream from.
-fn put(running: &Running) -> io::Result<TcpStream> {
-    let mut socket = connect(&running.child, running.viewers)?;
-    // base64 of source:bench
-    let request = format!(
-        "PUT {} HTTP/1.1\r\nHost: bench\r\nAuthorization: Basic c291cmNlOmJlbmNo\r\n\
-         Content-Type: video/mp2t\r\nIce-Public: 0\r\nExpect: 100-continue\r\n\r\n",
-        path_of(0)
-    );
-    socket.write_all(request.as_bytes())?;
-    let head = read_head(&mut socket)?;
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    if ["100", "200"].contains(&status) {
-        Ok(socket)
-    } else {
-        Err(io::Error::other(format!("Icecast does not take a source: {head}")))
-    }
 }
