@@ -9,7 +9,7 @@ use crate::child::Child;
 /// How long what is measured may take to be there.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// For one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A response head's.
 const HEAD_BYTES_MAX: usize = 8192;
 
@@ -78,6 +78,10 @@ pub(crate) fn sum(metrics: &str, name: &str) -> io::Result<f64> {
 
 /// The answer to a request, as long as it is but so many bytes at most.
 fn get(address: SocketAddr, path: &str, bytes: u64) -> io::Result<Vec<u8>> {
+    exchange(address, path, bytes).map_err(|error| io::Error::other(format!("{path}: {error}")))
+}
+
+fn exchange(address: SocketAddr, path: &str, bytes: u64) -> io::Result<Vec<u8>> {
     let mut socket = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
     socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");

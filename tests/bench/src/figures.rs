@@ -8,6 +8,7 @@ use crate::target::{Target, Verdict};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Figures {
     pub(crate) who: String,
+    pub(crate) viewers: usize,
     /// Length of the window.
     pub(crate) seconds: f64,
     /// Read by viewers.
@@ -28,6 +29,8 @@ pub(crate) struct Figures {
     pub(crate) ended_viewers: u64,
     /// Viewers that got nothing any more when all were looked at for the last time.
     pub(crate) silent_viewers: u64,
+    /// Packets that the source could not send in time, since it began: all connections together.
+    pub(crate) untaken_packets: u64,
     /// By the server's own count, since it began.
     pub(crate) dropped_packets: Option<f64>,
     pub(crate) skips: Option<f64>,
@@ -76,6 +79,7 @@ impl Figures {
         self.repeated_packets += other.repeated_packets;
         self.ended_viewers += other.ended_viewers;
         self.silent_viewers += other.silent_viewers;
+        self.untaken_packets += other.untaken_packets;
         for (ours, theirs) in
             [(&mut self.dropped_packets, other.dropped_packets), (&mut self.skips, other.skips)]
         {
@@ -93,12 +97,13 @@ impl Figures {
 pub(crate) struct Outcome {
     pub(crate) scenario: String,
     pub(crate) streams: usize,
-    pub(crate) viewers: usize,
     pub(crate) bits_per_second: u64,
     /// The first is judged.
     pub(crate) measured: Vec<Figures>,
     /// Who it is compared with, if that is measured.
     pub(crate) beside: Option<String>,
+    /// Peers that did not run.
+    pub(crate) absent: Vec<String>,
     /// CPU seconds per GB of the judged, by that of the one beside, of every round by size.
     pub(crate) cpu_ratios: Vec<f64>,
     pub(crate) verdicts: Vec<Verdict>,
@@ -137,8 +142,13 @@ impl Outcome {
         median.cpu_ratios = rounds.iter().filter_map(Outcome::cpu_ratio).collect();
         for (at, round) in rounds.iter().enumerate() {
             if at != middle {
-                let pairs = median.measured.iter_mut().zip(&round.measured);
-                pairs.for_each(|(ours, theirs)| ours.take_faults(theirs));
+                for theirs in &round.measured {
+                    let same = |ours: &&mut Figures| ours.who == theirs.who;
+                    if let Some(ours) = median.measured.iter_mut().find(same) {
+                        ours.take_faults(theirs);
+                    }
+                }
+                median.absent.extend(round.absent.iter().cloned());
             }
         }
         let judge = |target: &Target| target.judge(median.judged(), median.compared());
@@ -171,8 +181,8 @@ mod tests {
         Outcome {
             scenario: "some".to_owned(),
             streams: 1,
-            viewers: 1,
             bits_per_second: 1,
+            absent: Vec::new(),
             measured: vec![judged, beside],
             beside: Some("other".to_owned()),
             cpu_ratios: Vec::new(),

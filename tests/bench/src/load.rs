@@ -76,37 +76,48 @@ fn look_around() -> io::Result<[f64; 2]> {
 fn all_rounds(arguments: &Arguments, scenario: Scenario) -> io::Result<Option<Outcome>> {
     let (subjects, missing): (Vec<_>, Vec<_>) =
         scenario.subjects.iter().copied().partition(|subject| subject.is_installed());
-    for subject in missing {
-        eprintln!("{}: {} is not installed", scenario.name, subject.name());
-    }
+    let missing: Vec<String> =
+        missing.iter().map(|subject| format!("{} is not installed", subject.name())).collect();
     let mut rounds = Vec::new();
     for number in 1..=arguments.rounds {
         eprintln!("{}, round {number} of {}", scenario.name, arguments.rounds);
         rounds.push(round(arguments, scenario, &subjects)?);
     }
-    Ok(Outcome::of_rounds(rounds, scenario.targets))
+    let outcome = Outcome::of_rounds(rounds, scenario.targets);
+    Ok(outcome.map(|mut outcome| {
+        outcome.absent.extend(missing);
+        outcome
+    }))
 }
 
 fn round(arguments: &Arguments, scenario: Scenario, subjects: &[Subject]) -> io::Result<Outcome> {
     let window = Duration::from_secs(arguments.seconds);
     let mut turn_ms = scenario.turn.map_or(0.0, f64::from);
-    let mut measured = Vec::new();
+    let (mut measured, mut absent) = (Vec::new(), Vec::new());
     for &subject in subjects {
-        let figures = measure(subject, &arguments.server, scenario, window, turn_ms)
-            .map_err(|error| io::Error::other(format!("{}: {error}", subject.name())))?;
+        let figures = match measure(subject, &arguments.server, scenario, window, turn_ms) {
+            Ok(figures) => figures,
+            Err(error) => {
+                let told = format!("{}: {error}", subject.name());
+                if !subject.is_peer() {
+                    return Err(io::Error::other(told));
+                }
+                absent.push(told);
+                continue;
+            }
+        };
         // The bare loop's turns are as long as the server's just were.
         if subject == Subject::Server {
             turn_ms = figures.turn_ms;
         }
         measured.push(figures);
     }
-    let audience = scenario.audience;
     Ok(Outcome {
         scenario: scenario.name.to_owned(),
         streams: scenario.streams,
-        viewers: audience.seated() + audience.joins,
         bits_per_second: scenario.bits_per_second,
         measured,
+        absent,
         beside: scenario.subjects.get(1).map(|subject| subject.name().to_owned()),
         cpu_ratios: Vec::new(),
         verdicts: Vec::new(),

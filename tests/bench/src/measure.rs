@@ -90,6 +90,7 @@ struct Window {
     busy: [f64; 2],
     /// From the source.
     bytes: u64,
+    untaken_packets: u64,
     resident_mb: f64,
     turns: Option<f64>,
     dropped_packets: Option<f64>,
@@ -128,6 +129,7 @@ impl Window {
         self.bytes = source.bytes() - bytes;
         let now = busy_seconds()?;
         self.busy = [0, 1].map(|core| (now[core] - busy[core]) / self.seconds);
+        self.untaken_packets = source.missed();
         self.resident_mb = running.child.resident_mb()?;
         if let Some(text) = counters()? {
             self.dropped_packets = Some(sum(&text, "streaming_packets_dropped")?);
@@ -144,6 +146,7 @@ impl Window {
         let joiners = scenario.audience.joins as u64;
         Figures {
             who: subject.name().to_owned(),
+            viewers: scenario.audience.seated() + scenario.audience.joins,
             seconds: self.seconds,
             gigabytes,
             cpu_seconds: self.cpu_seconds,
@@ -158,6 +161,7 @@ impl Window {
             repeated_packets: tally.seen.repeated,
             ended_viewers: tally.ended,
             silent_viewers: tally.silent,
+            untaken_packets: self.untaken_packets,
             dropped_packets: self.dropped_packets,
             skips: self.skips,
             resident_mb: self.resident_mb,

@@ -140,7 +140,7 @@ fn row(outcome: &Outcome, f: &Figures) -> String {
          | {} | {} | {} | {:.1} | {:.1} | {:.1} |",
         outcome.scenario,
         f.who,
-        outcome.viewers,
+        f.viewers,
         f.gigabytes,
         f.cpu_seconds_per_gb,
         f.core_busy * 100.0,
@@ -163,6 +163,9 @@ fn row(outcome: &Outcome, f: &Figures) -> String {
 /// What the table has no column for.
 fn remarks(outcome: &Outcome) -> Vec<String> {
     let (name, judged, mut lines) = (&outcome.scenario, outcome.judged(), Vec::new());
+    for absent in &outcome.absent {
+        lines.push(format!("{name}: {absent}"));
+    }
     if let Some((beside, ratio)) = outcome.compared().zip(outcome.cpu_ratio()) {
         let (who, beside, all) = (&judged.who, &beside.who, &outcome.cpu_ratios);
         lines.push(format!("{name}: CPU per GB of {who} / {beside}: {ratio:.2} {all:.2?}"));
@@ -187,8 +190,12 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
         ));
     }
     for figures in &outcome.measured {
+        let (who, untaken) = (&figures.who, figures.untaken_packets);
         if figures.faults() > 0 {
-            lines.push(format!("{name}: LOSS: viewers of {} did not get all", figures.who));
+            lines.push(format!("{name}: LOSS: viewers of {who} did not get all"));
+        }
+        if untaken > 0 {
+            lines.push(format!("{name}: {who} did not take {untaken} packets in time"));
         }
     }
     lines
@@ -219,8 +226,8 @@ mod tests {
         let outcome = Outcome {
             scenario: "some".to_owned(),
             streams: 1,
-            viewers: 1,
             bits_per_second: 1,
+            absent: Vec::new(),
             measured: vec![judged],
             beside: None,
             cpu_ratios: Vec::new(),

@@ -59,6 +59,14 @@ impl Scenario {
         Scenario { audience: Audience { stalled: 0, joins: 0, ..self.audience }, ..self }
     }
 
+    /// With every fourth viewer.
+    pub(crate) fn quarter(self) -> Scenario {
+        let Audience { whole, spots, stalled, joins } = self.audience;
+        let audience =
+            Audience { whole: whole / 4, spots: spots / 4, stalled: stalled / 4, joins: joins / 4 };
+        Scenario { audience, ..self }
+    }
+
     /// How long to measure, if so long is asked for.
     pub(crate) fn window(&self, asked: Duration) -> Duration {
         if self.audience.joins > 0 { asked.max(STORM_WINDOW) } else { asked }

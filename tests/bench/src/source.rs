@@ -20,8 +20,6 @@ const FEW: usize = 5;
 /// Groups, and the time from one to the next: each is served every 20 ms.
 const GROUPS: usize = 10;
 const GROUP_STEP: Duration = Duration::from_millis(2);
-/// What a connection takes for so long is not sent at all.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How the source greets who connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +34,8 @@ pub(crate) enum Greeting {
 struct Shared {
     stop: AtomicBool,
     bytes: AtomicU64,
+    /// Packets that were made while a connection had still to take earlier ones.
+    missed: AtomicU64,
     connections: AtomicUsize,
     /// Connections that we have made.
     made: Mutex<Vec<TcpStream>>,
@@ -86,6 +86,12 @@ impl Source {
         self.shared.bytes.load(Ordering::Relaxed)
     }
 
+    /// Packets that were not sent, because their connection had not taken earlier ones: a live
+    /// stream does not wait.
+    pub(crate) fn missed(&self) -> u64 {
+        self.shared.missed.load(Ordering::Relaxed)
+    }
+
     /// Connections that are being sent to.
     pub(crate) fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::Relaxed)
@@ -113,7 +119,56 @@ impl Drop for Source {
 struct Group {
     /// Of the next packet.
     number: u32,
-    members: Vec<TcpStream>,
+    members: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    socket: TcpStream,
+    /// What it has not taken yet.
+    rest: Vec<u8>,
+}
+
+/// What became of packets.
+#[derive(Debug, PartialEq, Eq)]
+enum Sent {
+    /// They are on their way, or will be: who has taken a part gets the rest.
+    Bytes,
+    Missed,
+    /// The peer has hung up.
+    Ended,
+}
+
+impl Member {
+    /// Sends packets without waiting for it.
+    fn send(&mut self, packets: &[u8]) -> Sent {
+        if !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            if !self.write(&rest) {
+                return Sent::Ended;
+            }
+        }
+        if self.rest.is_empty() {
+            if self.write(packets) { Sent::Bytes } else { Sent::Ended }
+        } else {
+            Sent::Missed
+        }
+    }
+
+    /// Keeps what is not taken; answers whether the peer is there.
+    fn write(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() {
+            match self.socket.write(bytes) {
+                Ok(0) => return false,
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_reset) => return false,
+            }
+        }
+        self.rest.extend_from_slice(bytes);
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -146,11 +201,19 @@ impl Sending {
                 group.number = group.number.wrapping_add(1);
             }
             // One who has hung up may come again; what it misses meanwhile is lost.
-            let before = group.members.len();
-            group.members.retain_mut(|socket| socket.write_all(&packets).is_ok());
-            let (after, sent) = (group.members.len(), group.members.len() * packets.len());
-            self.shared.bytes.fetch_add(sent as u64, Ordering::Relaxed);
-            self.shared.connections.fetch_sub(before - after, Ordering::Relaxed);
+            let bytes = packets.len() as u64;
+            group.members.retain_mut(|member| {
+                let sent = member.send(&packets);
+                match sent {
+                    Sent::Bytes => self.shared.bytes.fetch_add(bytes, Ordering::Relaxed),
+                    Sent::Missed => {
+                        let packets = bytes / PACKET_BYTES as u64;
+                        self.shared.missed.fetch_add(packets, Ordering::Relaxed)
+                    }
+                    Sent::Ended => self.shared.connections.fetch_sub(1, Ordering::Relaxed) as u64,
+                };
+                sent != Sent::Ended
+            });
             // Who is late by some steps does not make up for them: packets are due by the clock.
             due = (due + step).max(Instant::now());
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -191,11 +254,10 @@ impl Sending {
     }
 
     fn admit(&mut self, socket: TcpStream) -> io::Result<()> {
-        socket.set_nonblocking(false)?;
+        socket.set_nonblocking(true)?;
         socket.set_nodelay(true)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
         let group = self.accepted % self.groups.len();
-        self.groups[group].members.push(socket);
+        self.groups[group].members.push(Member { socket, rest: Vec::new() });
         self.accepted += 1;
         self.shared.connections.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -246,6 +308,36 @@ mod tests {
             assert!(source.bytes() >= 20 * PACKET_BYTES as u64);
             source.stop().unwrap();
         }
+    }
+
+    #[test]
+    fn who_takes_nothing_misses_packets_and_begins_again_with_a_whole_one() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut peer = listener.accept().unwrap().0;
+        let mut member = Member { socket, rest: Vec::new() };
+        let (mut packets, mut number) = (Vec::new(), 0);
+        let mut next = |member: &mut Member| {
+            packets.clear();
+            for _ in 0..1000 {
+                packet::append(&mut packets, number, 0);
+                number += 1;
+            }
+            member.send(&packets)
+        };
+        let sent = (0..1000).take_while(|_| next(&mut member) == Sent::Bytes).count();
+        assert!(sent < 999, "188 MB cannot fit a socket that nobody reads");
+        let (mut checker, mut buffer) = (Checker::default(), vec![0; 1 << 20]);
+        while checker.seen.lost == 0 {
+            let n = peer.read(&mut buffer).unwrap();
+            checker.feed(&buffer[..n], 0, None);
+            assert_ne!(next(&mut member), Sent::Ended);
+        }
+        assert!(checker.seen.lost >= 1000 && checker.seen.lost.is_multiple_of(1000));
+        assert_eq!((checker.seen.torn, checker.seen.repeated), (0, 0));
+        drop(peer);
+        assert!((0..1000).any(|_| next(&mut member) == Sent::Ended), "a reset is noticed");
     }
 
     #[test]

@@ -92,9 +92,19 @@ impl Subject {
         self == Subject::Icecast
     }
 
-    /// What of a scenario it is measured with.
+    /// What of a scenario it is measured with. One thread of nginx cannot relay to a thousand: a
+    /// process with no time left has larger and fewer chunks, and hence cheaper ones.
     pub(crate) fn share(self, scenario: Scenario) -> Scenario {
-        if self == Subject::Alone { scenario.live_alone() } else { scenario }
+        match self {
+            Subject::Alone => scenario.live_alone(),
+            Subject::Nginx => scenario.quarter(),
+            _ => scenario,
+        }
+    }
+
+    /// Whether it is of others' making: that it fails is told, and is no failure.
+    pub(crate) fn is_peer(self) -> bool {
+        self.program().is_some()
     }
 
     /// Starts it. `period` is what the bare loop's is to be; `server` the server's program.

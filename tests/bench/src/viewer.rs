@@ -160,3 +160,107 @@ impl Viewer {
         &[]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use restreamer_sys::wait;
+
+    use super::*;
+    use crate::packet;
+
+    /// A viewer that has asked, and the connection that it asks on.
+    fn asked(manner: Manner) -> (Viewer, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut viewer = Viewer::connect(address, "/7.ts", manner).unwrap();
+        let mut server = listener.accept().unwrap().0;
+        while matches!(viewer.stage, Stage::Asking(_)) {
+            viewer.ask();
+        }
+        let expected = b"GET /7.ts HTTP/1.1\r\nHost: bench\r\n\r\n";
+        let mut request = vec![0; expected.len()];
+        server.read_exact(&mut request).unwrap();
+        assert_eq!(request, expected);
+        (viewer, server)
+    }
+
+    /// Sends, and has the viewer read all of it.
+    fn exchange(viewer: &mut Viewer, server: &mut TcpStream, bytes: &[u8]) -> (usize, usize) {
+        server.write_all(bytes).unwrap();
+        let (mut taken, mut unseen, mut buffer) = (0, 0, vec![0; 65_536]);
+        while taken < bytes.len() {
+            wait::readable([viewer.socket.as_fd()], None).unwrap();
+            match viewer.read(&mut buffer, false) {
+                Got::Nothing | Got::Ended => break,
+                Got::Unseen(n) => {
+                    viewer.checker.skip(n);
+                    (taken, unseen) = (taken + n, unseen + n);
+                }
+                Got::Seen(n, body) => {
+                    viewer.checker.feed(body, 0, None);
+                    taken += n;
+                }
+            }
+        }
+        (taken, unseen)
+    }
+
+    fn packets(numbers: std::ops::Range<u32>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        numbers.for_each(|number| packet::append(&mut bytes, number, 0));
+        bytes
+    }
+
+    const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n";
+
+    #[test]
+    fn spots_are_checked_and_all_is_counted() {
+        for (manner, sees_all) in [(Manner::Whole, true), (Manner::Spots, false)] {
+            let (mut viewer, mut server) = asked(manner);
+            let mut unseen = 0;
+            exchange(&mut viewer, &mut server, &[HEAD, &packets(0..2)].concat());
+            for at in 1..50 {
+                let batch = packets(at * 2..at * 2 + 2);
+                unseen += exchange(&mut viewer, &mut server, &batch).1;
+            }
+            assert_eq!((viewer.checker.seen.packets, viewer.checker.seen.lost), (100, 0));
+            assert_eq!(unseen == 0, sees_all, "{manner:?}: {unseen} unseen");
+            // What is missing between two looks is found by the next.
+            for at in 60..60 + 2 * SPOT {
+                exchange(&mut viewer, &mut server, &packets(at * 2..at * 2 + 2));
+            }
+            assert_eq!(viewer.checker.seen.lost, 20, "{manner:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_look_is_taken_by_everybody() {
+        let (mut viewer, mut server) = asked(Manner::Spots);
+        exchange(&mut viewer, &mut server, &[HEAD, &packets(0..2)].concat());
+        assert!(viewer.is_unlooked());
+        server.write_all(&packets(2..4)).unwrap();
+        wait::readable([viewer.socket.as_fd()], None).unwrap();
+        let mut buffer = [0; 1024];
+        assert!(matches!(viewer.read(&mut buffer, true), Got::Seen(..)));
+        assert!(!viewer.is_unlooked());
+    }
+
+    #[test]
+    fn one_who_stalls_leaves_the_body() {
+        let (mut viewer, mut server) = asked(Manner::Stalled);
+        let (taken, _) = exchange(&mut viewer, &mut server, &[HEAD, &packets(0..50)].concat());
+        assert!(taken <= 512 && viewer.is_in_body(), "{taken} taken");
+        assert_eq!(viewer.read(&mut [0; 1024], true), Got::Nothing);
+        assert!(!viewer.is_unlooked());
+    }
+
+    #[test]
+    fn a_refused_viewer_has_ended() {
+        let (mut viewer, mut server) = asked(Manner::Whole);
+        exchange(&mut viewer, &mut server, b"HTTP/1.1 503 Service Unavailable\r\n\r\n");
+        assert!(viewer.has_ended());
+    }
+}
