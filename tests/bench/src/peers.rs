@@ -8,10 +8,10 @@ use crate::ask::{connect, read_head};
 use crate::subject::Running;
 use crate::watch::path_of;
 
-pub(crate) fn haproxy(source: SocketAddr, viewers: SocketAddr) -> String {
+pub(crate) fn haproxy(source: SocketAddr, viewers: SocketAddr, splicing: &str) -> String {
     format!(
         "global\n nbthread 1\n maxconn 4096\n maxpipes 4096\n\
-         defaults\n mode tcp\n option splice-auto\n timeout connect 5s\n timeout client 30s\n \
+         defaults\n mode tcp\n option {splicing}\n timeout connect 5s\n timeout client 30s\n \
          timeout server 30s\n\
          listen relay\n bind {viewers} backlog 4096\n server source {source}\n"
     )

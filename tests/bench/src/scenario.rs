@@ -117,7 +117,13 @@ const SCENARIOS: [Scenario; 16] = [
         name: "streams",
         streams: 500,
         audience: Audience { whole: 100, spots: 900, ..NOBODY },
-        subjects: &[Subject::Server, Subject::Haproxy, Subject::Nginx, Subject::Bare],
+        subjects: &[
+            Subject::Server,
+            Subject::Haproxy,
+            Subject::HaproxySplicing,
+            Subject::Nginx,
+            Subject::Bare,
+        ],
         targets: &[LOST_PACKETS, DROPPED_PACKETS, cpu_ratio(0.5)],
         ..FAN_OUT
     },

@@ -28,9 +28,12 @@ pub(crate) enum Subject {
     Bare,
     /// The bare loop, spliced through.
     Through,
-    /// One relay a viewer, spliced both ways. TCP mode: it looks at no byte, where HTTP mode would
-    /// parse a head each way and hand the body to the same splicing.
+    /// One relay a viewer, with `option splice-auto`. TCP mode: it looks at no byte, where HTTP mode
+    /// would parse a head each way and hand the body to the same splicing.
     Haproxy,
+    /// The same with `option splice-response`. By itself it splices after three reads in a row that
+    /// fill its buffer (16 KiB): a live stream brings less at a time, and would be copied.
+    HaproxySplicing,
     /// One relay a viewer, unbuffered.
     Nginx,
     /// Fan-out from one mount, to which the source puts its packets.
@@ -55,6 +58,7 @@ impl Subject {
             Subject::Bare => "bare loop",
             Subject::Through => "bare loop, spliced through",
             Subject::Haproxy => "HAProxy",
+            Subject::HaproxySplicing => "HAProxy, always splicing",
             Subject::Nginx => "nginx",
             Subject::Icecast => "Icecast",
         }
@@ -64,7 +68,7 @@ impl Subject {
     fn program(self) -> Option<&'static str> {
         match self {
             Subject::Server | Subject::Alone | Subject::Bare | Subject::Through => None,
-            Subject::Haproxy => Some("haproxy"),
+            Subject::Haproxy | Subject::HaproxySplicing => Some("haproxy"),
             Subject::Nginx => Some("nginx"),
             Subject::Icecast => Some("icecast2"),
         }
@@ -77,7 +81,7 @@ impl Subject {
 
     pub(crate) fn greeting(self) -> Greeting {
         match self {
-            Subject::Haproxy | Subject::Nginx => Greeting::Response,
+            Subject::Haproxy | Subject::HaproxySplicing | Subject::Nginx => Greeting::Response,
             _ => Greeting::None,
         }
     }
@@ -143,8 +147,13 @@ impl Subject {
                 }
                 Child::start(std::env::current_exe()?.as_os_str(), &arguments)?
             }
-            Subject::Haproxy => {
-                let file = write("haproxy.cfg", peers::haproxy(source.address, viewers))?;
+            Subject::Haproxy | Subject::HaproxySplicing => {
+                let option = match self {
+                    Subject::Haproxy => "splice-auto",
+                    _ => "splice-response",
+                };
+                let config = peers::haproxy(source.address, viewers, option);
+                let file = write("haproxy.cfg", config)?;
                 self.start_peer(&["-db".as_ref(), "-f".as_ref(), file.as_os_str()])?
             }
             Subject::Nginx => {
