@@ -15,6 +15,9 @@
 //! - *CPU seconds per GB*: user and system time of the process (`/proc/PID/stat`, a hundredth of a
 //!   second) by the bytes of bodies that its viewers have read (1 GB = 10⁹ bytes). What the kernel
 //!   does for it elsewhere, and what others do on its core, is in *core busy* alone (`/proc/stat`).
+//!   What the server spends on viewers that do not read is in it, and their bytes are none. To wake
+//!   a core that sleeps is part of sending to it: where others keep that core awake, everybody
+//!   measured looks cheaper.
 //! - *Load busy*: the core of source and viewers. Where that is 100 %, delays and losses may be
 //!   theirs.
 //! - *Delay*: from the moment a packet is made, just before its source sends it, to the moment its
