@@ -106,6 +106,14 @@ fn round(arguments: &Arguments, scenario: Scenario, subjects: &[Subject]) -> io:
                 continue;
             }
         };
+        eprintln!(
+            "    {}: {:.3} CPU s/GB, p99 {:.0} ms, {} faults, turns of {:.1} ms",
+            figures.who,
+            figures.cpu_seconds_per_gb,
+            figures.delay_p99_ms,
+            figures.faults(),
+            figures.turn_ms,
+        );
         // The bare loop's turns are as long as the server's just were.
         if subject == Subject::Server {
             turn_ms = figures.turn_ms;

@@ -28,8 +28,8 @@ pub(crate) enum Subject {
     Bare,
     /// The bare loop, spliced through.
     Through,
-    /// One relay a viewer, with `option splice-auto`. TCP mode: it looks at no byte, where HTTP mode
-    /// would parse a head each way and hand the body to the same splicing.
+    /// One relay a viewer, with `option splice-auto`. TCP mode: it looks at no byte, where HTTP
+    /// mode would parse a head each way and hand the body to the same splicing.
     Haproxy,
     /// The same with `option splice-response`. By itself it splices after three reads in a row that
     /// fill its buffer (16 KiB): a live stream brings less at a time, and would be copied.
