@@ -18,6 +18,8 @@ use crate::watch::path_of;
 
 /// Between the last viewer's welcome and the window.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// The bare loop's period at most, though the server may have had too little time for its turns.
+const PERIOD_MAX: Duration = Duration::from_millis(500);
 /// Before joiners come: what their window is compared with.
 const BEFORE: Duration = Duration::from_secs(2);
 
@@ -33,7 +35,7 @@ pub(crate) fn measure(
     let clock = Clock::start();
     let greeting = subject.greeting();
     let source = Source::start(scenario.bits_per_second, scenario.streams, greeting, clock)?;
-    let period = Duration::from_secs_f64(turn_ms.max(0.0) / 1000.0);
+    let period = Duration::from_secs_f64(turn_ms / 1000.0).min(PERIOD_MAX);
     let running = subject.start(server, &scenario, &source, period)?;
     wait(&running, &scenario, &source)?;
     let mut window = Window::default();
