@@ -193,8 +193,8 @@ impl Relay {
     /// Sends what has come, in the fragments in which it came; answers whether the stream goes on.
     fn through(&mut self, stream: &mut Stream) -> io::Result<bool> {
         let (mut all, mut last) = (0, Moved::Blocked);
-        // One call takes what one packet of the network holds: they are collected, so that each
-        // viewer is sent to once.
+        // One call may take a part of what is there: it is collected, so that each viewer is sent
+        // to once.
         while all < READ_BYTES {
             last = splice(stream.upstream.as_fd(), self.trunk.writer(), READ_BYTES - all)?;
             match last {

@@ -161,8 +161,8 @@ const SCENARIOS: [Scenario; 16] = [
 ];
 
 /// Two bare loops: upstreams spliced into the pipe, beside upstreams read and written into it.
-/// Which is cheaper turns with the fragments of a chunk: what has more than 17 (`MAX_SKB_FRAGS`) is
-/// sent as two network packets, and each wakes its viewer.
+/// Which is cheaper turns with the fragments of a chunk: 60 KB that came in three pieces leave as
+/// two network packets where 60 KB of full pages may leave as one, and each wakes its viewer.
 const fn relay(name: &'static str, streams: usize, viewers: usize, turn: u32) -> Scenario {
     Scenario {
         name,
