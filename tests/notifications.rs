@@ -188,6 +188,9 @@ fn the_end_of_a_full_node_is_told() {
     node.await_connected();
     let viewers = [Viewer::start(&node), Viewer::start(&node)];
     assert_eq!(told.path(), "/hit");
+    // Both have begun to watch.
+    node.await_metric("restreamer_viewers", "state=\"live\"", |live| live > 1.5);
+    node.await_metric("streaming_packets_sent", "", |packets| packets > 100.0);
     let since = Instant::now();
     assert!(node.stop().success());
     assert!(since.elapsed() < DELAY, "the end took {:?}", since.elapsed());
