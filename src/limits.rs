@@ -86,12 +86,15 @@ pub const INTAKE_BYTES_PER_TURN: usize = 128 * 1024;
 pub const PERIOD_COST_FACTOR: u32 = 4;
 /// Room asked for in the trunk and in the lane: 64 slots.
 pub const TRUNK_BYTES: usize = 256 * 1024;
+/// Live viewers to whom a stream is written, as to those who catch up: with so few, copying it to
+/// each costs less than loading the trunk once and sharing its pages.
+pub const WRITTEN_VIEWERS_MAX: usize = 2;
 /// One block of a ring.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// Room for the next read, below which a ring begins a new block.
 pub const ROOM_BYTES_MIN: usize = 2048;
-/// Time without data after which a ring lets go of memory that it kept for the next turn.
-pub const RING_REST_AFTER: Duration = Duration::from_secs(10);
+/// Blocks that a worker keeps to use again: 4 MiB.
+pub const SPARE_BLOCKS_MAX: usize = 64;
 /// Slices of a ring in one write.
 pub const SLICES_MAX: usize = 8;
 /// Bytes read from one upstream in one turn; what is left is read in the next.
@@ -123,6 +126,10 @@ pub const ACCEPTS_PER_TURN_MAX: usize = 512;
 pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG_MAX: i32 = 4096;
+
+/// Time in which streams send to who is live, in one turn; the others are the first in the next. An
+/// overloaded worker goes on taking connections in, and no stream waits for ever.
+pub const FEED_TIME_MAX: Duration = Duration::from_millis(60);
 
 const _: () = assert!(PERIOD_MIN.as_nanos() <= PERIOD_MAX.as_nanos());
 const _: () = assert!(PERIOD_MAX.as_millis() <= TURN_MILLISECONDS_MAX as u128);

@@ -3,24 +3,21 @@
 //! Owns the memory of one stream: blocks of 64 KiB, the last of which is open. Input is read
 //! straight into the open block, aligned there, and never moved again: a turn's *chunk* is the
 //! range from the head before to the head after, and a block holds many chunks. So a stream costs
-//! no allocation a turn (the blocks that fall off the tail become the next open ones), and a viewer
-//! far behind is served in long slices. Blocks are mappings of their own: beyond what the next turn
-//! will fill again, memory that falls off the tail returns to the system at once. Never hands
-//! memory to the kernel by reference: what is written from here is copied, and blocks may be used
-//! again.
+//! no allocation a turn, and a viewer far behind is served in long slices. A block goes when nobody
+//! needs it: where every viewer is live there is none from one turn to the next. Never hands memory
+//! to the kernel by reference: what is written from here is copied, and blocks may be used again.
 //!
-//! Driven by the stream: `room` and `commit` fill it, `slices` reads it, `evict` ends a turn, and
-//! `rest` says that there will be none for a while.
+//! Driven by the stream: `room` and `commit` fill it, `slices` reads it, `evict` lets go.
 
 pub mod lag;
+mod memory;
 pub mod position;
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use restreamer_sys::memory::Pages;
-
 pub use lag::LagLimit;
+use memory::Memory;
 pub use position::Position;
 
 use crate::limits::{BLOCK_BYTES, PACKET_BYTES, ROOM_BYTES_MIN};
@@ -29,19 +26,17 @@ use crate::limits::{BLOCK_BYTES, PACKET_BYTES, ROOM_BYTES_MIN};
 #[derive(Debug, Default)]
 pub struct Ring {
     blocks: VecDeque<Block>,
-    /// Memory to use again: as much as the last turn took, or one block if it took none.
-    spares: Vec<Pages>,
-    /// Blocks begun since the end of the last turn.
-    begun: usize,
     head: Position,
     /// Bytes after the head, in the open block, that do not make a whole packet yet.
     held: usize,
+    /// Those bytes, while there is no open block.
+    kept: Vec<u8>,
 }
 
 #[derive(Debug)]
 struct Block {
     start: Position,
-    bytes: Pages,
+    bytes: Memory,
     /// Bytes in use, whole packets.
     whole: usize,
 }
@@ -64,7 +59,7 @@ impl Ring {
 
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> usize {
-        (self.blocks.len() + self.spares.len()) * BLOCK_BYTES
+        self.blocks.len() * BLOCK_BYTES
     }
 
     /// The open block from the held bytes on: (those bytes and the room after them, how many are
@@ -136,41 +131,28 @@ impl Ring {
         }
     }
 
-    /// Ends a turn: lets go of the oldest blocks, as long as `keep` bytes before the head remain.
+    /// Lets go of the oldest blocks, as long as `keep` bytes before the head remain.
     pub fn evict(&mut self, keep: usize) {
-        let spares = std::mem::take(&mut self.begun).max(1);
-        while let Some(second) = self.blocks.get(1)
-            && self.head.since(second.start) >= keep
-        {
-            let evicted = self.blocks.pop_front().expect("there is a second one");
-            if self.spares.len() < spares {
-                self.spares.push(evicted.bytes);
+        while let Some(first) = self.blocks.front() {
+            let end = self.blocks.get(1).map_or(self.head, |second| second.start);
+            if self.head.since(end) < keep {
+                break;
             }
+            if self.blocks.len() == 1 {
+                self.kept.clear();
+                self.kept.extend_from_slice(&first.bytes[first.whole..first.whole + self.held]);
+            }
+            self.blocks.pop_front();
         }
-        self.spares.truncate(spares);
-    }
-
-    /// Whether it holds memory that only another turn has a use for.
-    pub fn has_spares(&self) -> bool {
-        !self.spares.is_empty()
-    }
-
-    /// No turn is expected soon: memory that waits for one is let go of.
-    pub fn rest(&mut self) {
-        self.spares = Vec::new();
     }
 
     fn begin_block(&mut self) {
-        let mut bytes = self.spares.pop().unwrap_or_else(|| {
-            // As where the allocator has nothing more: there is no way on.
-            Pages::map(BLOCK_BYTES)
-                .unwrap_or_else(|why| panic!("no memory for a stream's recent bytes: {why}"))
-        });
-        self.begun += 1;
-        if let Some(last) = self.blocks.back() {
-            let held = &last.bytes[last.whole..last.whole + self.held];
-            bytes[..held.len()].copy_from_slice(held);
-        }
+        let mut bytes = Memory::take();
+        let held = match self.blocks.back() {
+            Some(last) => &last.bytes[last.whole..last.whole + self.held],
+            None => &self.kept[..self.held],
+        };
+        bytes[..held.len()].copy_from_slice(held);
         self.blocks.push_back(Block { start: self.head, bytes, whole: 0 });
     }
 }

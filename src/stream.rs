@@ -29,7 +29,7 @@ use std::time::{Instant, SystemTime};
 use slog::{Logger, info};
 
 use crate::clock::earlier;
-use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, RING_REST_AFTER, STALL_CHECK_INTERVAL};
+use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, STALL_CHECK_INTERVAL};
 use crate::log::access::{AccessLog, Entry};
 use crate::metrics::stream::StreamGauges;
 use crate::metrics::{StreamCounts, StreamMetrics};
@@ -225,6 +225,10 @@ impl Stream {
         if ended {
             self.finish(now);
         }
+        if self.members.waiting().next().is_none() && self.feeds.iter().all(Feed::is_level) {
+            // Nobody needs it, and the next stream finds the memory in the processor's cache.
+            self.ring.evict(0);
+        }
         to.since(from) + self.source.overhead_bytes()
     }
 
@@ -258,12 +262,7 @@ impl Stream {
     /// When the stream wants to be looked at, whatever happens.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let viewers = earlier(earlier(self.stall_check, self.ending), self.feeds_due);
-        earlier(earlier(self.source.deadline(now), self.rest_due()), viewers)
-    }
-
-    /// When the ring is at rest, if it is not already.
-    fn rest_due(&self) -> Option<Instant> {
-        self.ring.has_spares().then(|| self.last_chunk + RING_REST_AFTER)
+        earlier(self.source.deadline(now), viewers)
     }
 
     /// Does what is due. Answers whether the stream needs a turn.
@@ -276,10 +275,6 @@ impl Stream {
             || self.ending.is_some_and(|end| end <= now);
         if self.feeds_due.is_some_and(|due| due <= now) {
             self.feeds_due = None;
-            turn = true;
-        }
-        if self.rest_due().is_some_and(|due| due <= now) {
-            self.ring.rest();
             turn = true;
         }
         if self.stall_check.is_some_and(|due| due <= now) {

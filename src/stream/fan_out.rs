@@ -4,9 +4,9 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use restreamer_sys::Moved;
 use restreamer_sys::socket::set_user_timeout;
 use restreamer_sys::tcp_info::tcp_info;
+use restreamer_sys::{Moved, file};
 use slog::error;
 
 use super::Stream;
@@ -15,6 +15,7 @@ use super::members::Served;
 use super::trunk::Trunk;
 use crate::limits::{
     HALF_CLOSED_TIMEOUT, LAG_BYTES_MAX, PERIOD_MAX, SLICES_MAX, UNACKNOWLEDGED_TIMEOUT,
+    WRITTEN_VIEWERS_MAX,
 };
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
@@ -25,7 +26,8 @@ use crate::viewer::stall::Verdict;
 use crate::viewer::{Departure, State, Viewer};
 
 impl Stream {
-    /// Offers the chunk from `from` to `to` to every live viewer, in parts that fit the trunk.
+    /// Offers the chunk from `from` to `to` to every live viewer: by the trunk, in parts that fit it,
+    /// or in writes where there are so few viewers that loading it does not pay.
     pub(super) fn fan_out(
         &mut self,
         trunk: &mut Trunk,
@@ -33,46 +35,62 @@ impl Stream {
         to: Position,
         now: Instant,
     ) {
+        let written = self.members.live() <= WRITTEN_VIEWERS_MAX && !self.are_fed();
         let mut at = from;
         while at < to && (self.members.live() > 0 || self.are_fed()) {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let used = self.ring.slices(at, to, &mut slices);
-            let loaded = match trunk.load(&slices[..used]) {
-                Ok(loaded) => loaded,
-                Err(why) => {
-                    // Short of kernel memory: nothing is lost, viewers get it from the ring.
-                    error!(self.log, "the trunk cannot be loaded: {why}";
-                        "event" => "error", "error" => "trunk");
-                    0
-                }
+            at = if written {
+                self.write(at, to, now)
+            } else {
+                self.load_and_offer(trunk, at, to, now)
             };
-            // With nothing loaded everybody falls back to the ring.
-            let next = if loaded == 0 { to } else { at.advanced(loaded) };
-            self.offer(trunk, at, next, now);
-            trunk.empty();
-            at = next;
         }
     }
 
-    /// Sends what the trunk holds, the bytes from `from` to `to`, to every live viewer.
-    fn offer(&mut self, trunk: &Trunk, from: Position, to: Position, now: Instant) {
+    /// Writes a part of a chunk to every live viewer; answers where it ends.
+    fn write(&mut self, from: Position, to: Position, now: Instant) -> Position {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let used = self.ring.slices(from, to, &mut slices);
+        let slices = &slices[..used];
+        let next = from.advanced(slices.iter().map(|slice| slice.len()).sum());
         let counts = &mut self.counts;
         let gone = self.members.each_live(|viewer| {
-            match trunk.send(&viewer.connection.socket) {
-                Ok(Moved::Ended) => return Some(Departure::Left),
-                Ok(taken) => {
-                    let reached = from.advanced(taken.count());
-                    counts.live_bytes += taken.count() as u64;
-                    viewer.visit.bytes += taken.count() as u64;
-                    counts.packets_sent += reached.packets_since(from);
-                    viewer.state = Live.offered(from, to, taken);
-                }
-                Err(_broken) => return Some(Departure::Vanished),
-            }
-            None
+            let taken = file::write(viewer.connection.socket.as_fd(), slices);
+            take(viewer, from, next, taken, counts)
         });
-        self.feeds.retain_mut(|feed| feed.offer(trunk, from, to) == Fate::Stays);
         self.let_go(gone, now);
+        next
+    }
+
+    /// Loads the trunk with a part of a chunk and offers it to everybody; answers where it ends.
+    fn load_and_offer(
+        &mut self,
+        trunk: &mut Trunk,
+        from: Position,
+        to: Position,
+        now: Instant,
+    ) -> Position {
+        let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+        let used = self.ring.slices(from, to, &mut slices);
+        let loaded = match trunk.load(&slices[..used]) {
+            Ok(loaded) => loaded,
+            Err(why) => {
+                // Short of kernel memory: nothing is lost, viewers get it from the ring.
+                error!(self.log, "the trunk cannot be loaded: {why}";
+                    "event" => "error", "error" => "trunk");
+                0
+            }
+        };
+        // With nothing loaded everybody falls back to the ring.
+        let next = if loaded == 0 { to } else { from.advanced(loaded) };
+        let counts = &mut self.counts;
+        let gone = self.members.each_live(|viewer| {
+            let taken = trunk.send(&viewer.connection.socket);
+            take(viewer, from, next, taken, counts)
+        });
+        self.feeds.retain_mut(|feed| feed.offer(trunk, from, next) == Fate::Stays);
+        self.let_go(gone, now);
+        trunk.empty();
+        next
     }
 
     /// Whether another worker is to get what comes.
@@ -106,7 +124,7 @@ impl Stream {
     pub(super) fn serve_waiting(&mut self, allowance: &mut Allowance, now: Instant) -> Left {
         let (ring, counts) = (&self.ring, &mut self.counts);
         let limit = self.limit.bytes();
-        let mut left = Left { again: false, keep: limit };
+        let mut left = Left::default();
         let gone = self.members.each_waiting(|viewer| {
             let before = (counts.catching_up_bytes, counts.packets_dropped);
             let served = match &viewer.state {
@@ -115,15 +133,14 @@ impl Stream {
             };
             viewer.visit.bytes += counts.catching_up_bytes - before.0;
             viewer.visit.packets_skipped += counts.packets_dropped - before.1;
-            match &viewer.state {
-                State::CatchingUp(state) if !state.is_blocked() => {
-                    left.again |= !matches!(served, Served::Gone(_));
-                    left.keep = left.keep.max(ring.head().since(state.position()));
-                }
-                State::Ending(state) => {
-                    left.again |= !state.is_blocked() && !matches!(served, Served::Gone(_));
-                }
-                State::CatchingUp(_) | State::Live(_) => {}
+            let (blocked, position) = match &viewer.state {
+                State::CatchingUp(state) => (state.is_blocked(), state.position()),
+                State::Ending(state) => (state.is_blocked(), state.position()),
+                State::Live(_) => return served,
+            };
+            if !matches!(served, Served::Gone(_)) {
+                left.again |= !blocked;
+                left.keep = left.keep.max(ring.head().since(position));
             }
             served
         });
@@ -167,8 +184,30 @@ impl Stream {
     }
 }
 
+/// Takes note of what a live viewer took of the bytes from `from` to `to`.
+fn take(
+    viewer: &mut Viewer,
+    from: Position,
+    to: Position,
+    taken: io::Result<Moved>,
+    counts: &mut StreamCounts,
+) -> Option<Departure> {
+    match taken {
+        Ok(Moved::Ended) => Some(Departure::Left),
+        Ok(taken) => {
+            let reached = from.advanced(taken.count());
+            counts.live_bytes += taken.count() as u64;
+            viewer.visit.bytes += taken.count() as u64;
+            counts.packets_sent += reached.packets_since(from);
+            viewer.state = Live.offered(from, to, taken);
+            None
+        }
+        Err(_broken) => Some(Departure::Vanished),
+    }
+}
+
 /// What is left to do for those who are not live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Left {
     /// Somebody could take more at once.
     pub(super) again: bool,

@@ -42,6 +42,11 @@ impl Feed {
         Feed { pipe, behind: None, end: None }
     }
 
+    /// Whether it has had everything up to the head.
+    pub fn is_level(&self) -> bool {
+        self.behind.is_none()
+    }
+
     /// How far behind the head it is.
     pub fn lag(&self, head: Position) -> usize {
         self.behind.as_ref().map_or(0, |state| head.since(state.position()))

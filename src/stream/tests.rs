@@ -273,20 +273,26 @@ fn told_to_stop_viewers_are_let_go_within_the_allowance() {
 }
 
 #[test]
-fn the_ring_of_a_silent_stream_rests() {
-    let mut bench = Bench::framed(Framing::Raw, None);
-    assert_eq!(bench.stream.deadline(bench.now), None, "nothing has come, nothing is kept");
-    for _ in 0..20 {
-        bench.send(60);
-        bench.turn();
-    }
+fn a_ring_holds_what_somebody_lacks_and_nothing_else() {
+    let mut bench = Bench::new();
     let ring = |bench: &Bench| bench.metric("restreamer_ring_bytes");
-    let before = ring(&bench);
-    bench.now = bench.stream.deadline(bench.now).expect("a spare block is let go of in time");
-    assert!(bench.stream.on_deadline(bench.now));
-    bench.work();
-    assert_eq!(ring(&bench), before - BLOCK_BYTES as u64);
-    assert_eq!(bench.stream.deadline(bench.now), None, "and then it costs nothing");
+    bench.send(60);
+    bench.turn();
+    assert_eq!(ring(&bench), 0, "nobody is there");
+    let (key, mut far) = bench.viewer();
+    let mut sent = 4;
+    while bench.metric("restreamer_viewers{state=\"catching_up\"") == 0 || ring(&bench) == 0 {
+        sent += bench.send(60).len();
+        bench.turn();
+        assert!(sent < 64 << 20, "its socket is never full");
+    }
+    assert!(ring(&bench) > 0, "one whose socket is full may get it yet");
+    let (stream, now) = (&mut bench.stream, bench.now);
+    read(&mut far, 1 << 20);
+    let writable = Readiness { writable: true, ..Readiness::default() };
+    assert!(stream.on_viewer(key, writable, now));
+    bench.turn();
+    assert_eq!(ring(&bench), 0, "and has got it");
 }
 
 #[test]

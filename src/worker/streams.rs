@@ -117,6 +117,14 @@ impl Streams {
         self.marked = list;
     }
 
+    /// Puts those back in front that were [taken](Streams::take_marked) and had no turn.
+    pub fn mark_first(&mut self, mut unfed: Vec<usize>) {
+        if !unfed.is_empty() {
+            unfed.append(&mut self.marked);
+            self.marked = unfed;
+        }
+    }
+
     /// No stream needs a turn.
     pub fn unmark_all(&mut self) {
         self.marked.clear();

@@ -7,7 +7,7 @@ use slog::error;
 use super::token::Token;
 use super::{Worker, watch};
 use crate::config::TurnPeriod;
-use crate::limits::{INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN};
+use crate::limits::{FEED_TIME_MAX, INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN};
 use crate::viewer::Connection;
 use crate::viewer::allowance::Allowance;
 use crate::viewer::asking::Asking;
@@ -80,18 +80,20 @@ impl Worker {
     /// live viewers wait for one turn's share of it at most.
     pub(super) fn turn(&mut self, now: Instant) {
         let mut streams = self.streams.take_marked();
-        let intake = self.feed(&streams, now);
+        let (intake, mut unfed) = self.feed(&mut streams, now);
         self.heed_commands(now);
         self.accept(now);
         self.serve_guests(now);
         // Streams that somebody has joined meanwhile, or whose upstream has answered.
         let mut late = self.streams.take_marked();
-        let intake = intake.max(self.feed(&late, now));
+        let (of_late, mut unfed_late) = self.feed(&mut late, now);
         streams.append(&mut late);
+        unfed.append(&mut unfed_late);
         self.counts.stream_turns(streams.len());
-        let undone = self.catch_up(streams, now);
+        let undone = self.catch_up(streams, now) || !unfed.is_empty();
+        self.streams.mark_first(unfed);
         let took = now.elapsed();
-        self.period.turned(now, took, intake, undone);
+        self.period.turned(now, took, intake.max(of_late), undone);
         self.counts.turned(took);
         self.counts.has(self.streams.count(), self.streams.viewers());
         self.counts.guests(self.guests.len());
@@ -102,16 +104,22 @@ impl Worker {
         }
     }
 
-    /// Has streams send to who is live; answers the most that one upstream brought.
-    fn feed(&mut self, streams: &[usize], now: Instant) -> usize {
-        let (mut intake, mut began) = (0, Instant::now());
-        for &number in streams {
+    /// Has streams send to who is live. Answers the most that one upstream brought, and takes out of
+    /// the list those for which a turn has no time: everybody else waits for this one, and they are
+    /// the first in the next.
+    fn feed(&mut self, streams: &mut Vec<usize>, now: Instant) -> (usize, Vec<usize>) {
+        let (mut intake, mut fed, mut began) = (0, 0, Instant::now());
+        for &number in streams.iter() {
+            fed += 1;
             // One that was given away has left a mark.
             let Some(stream) = self.streams.get_mut(number) else { continue };
             intake = intake.max(stream.feed(&mut self.trunk, now));
             began = self.spent(number, began);
+            if began.duration_since(now) > FEED_TIME_MAX {
+                break;
+            }
         }
-        intake
+        (intake, streams.split_off(fed))
     }
 
     /// Counts what has been done for a stream since `began`; answers when that was.

@@ -43,9 +43,20 @@ pub(crate) struct Arguments {
     pub(crate) streams: usize,
     #[arg(long)]
     pub(crate) period_micros: u64,
-    /// Sources are spliced into the pipe
-    #[arg(long)]
-    pub(crate) through: bool,
+    /// How bytes get from a source to its viewers
+    #[arg(long, value_enum)]
+    pub(crate) way: Way,
+}
+
+/// The way of bytes from a source to its viewers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Way {
+    /// Read, written into a pipe, and duplicated from there.
+    Packed,
+    /// Spliced into a pipe, and duplicated from there.
+    Through,
+    /// Read, and written to each viewer.
+    Written,
 }
 
 /// What it did, from beginning to end.
@@ -90,7 +101,7 @@ struct Bare {
     asking: Vec<TcpStream>,
     streams: Vec<Stream>,
     relay: Relay,
-    through: bool,
+    way: Way,
 }
 
 impl Bare {
@@ -105,7 +116,7 @@ impl Bare {
             asking: Vec::new(),
             streams: (0..arguments.streams).map(connect).collect::<io::Result<_>>()?,
             relay: Relay::new()?,
-            through: arguments.through,
+            way: arguments.way,
         })
     }
 
@@ -141,8 +152,11 @@ impl Bare {
     /// Serves every stream once; answers whether all of them go on.
     fn turn(&mut self) -> io::Result<bool> {
         for stream in &mut self.streams {
-            let goes_on =
-                if self.through { self.relay.through(stream) } else { self.relay.packed(stream) }?;
+            let goes_on = match self.way {
+                Way::Packed => self.relay.packed(stream),
+                Way::Through => self.relay.through(stream),
+                Way::Written => self.relay.written(stream),
+            }?;
             if !goes_on {
                 return Ok(false);
             }
@@ -151,7 +165,7 @@ impl Bare {
     }
 }
 
-/// The way of bytes from a source to its viewers.
+/// Brings bytes from a source to its viewers.
 struct Relay {
     trunk: Pipe,
     lane: Pipe,
@@ -173,18 +187,17 @@ impl Relay {
 
     /// Sends what has come, packed into pages; answers whether the stream goes on.
     fn packed(&mut self, stream: &mut Stream) -> io::Result<bool> {
-        let read = match file::read(stream.upstream.as_fd(), &mut self.buffer)? {
+        let read = match self.read(stream)? {
             Moved::Bytes(n) => n.get(),
             Moved::Blocked => return Ok(true),
             Moved::Ended => return Ok(false),
         };
-        self.count(read);
         let mut sent = 0;
         while sent < read {
             let rest = [IoSlice::new(&self.buffer[sent..read])];
             let written = file::write(self.trunk.writer(), &rest)?.count();
             sent += written;
-            self.fan_out(written, &mut stream.live)?;
+            self.fan_out(&mut stream.live, |relay, socket| relay.give(socket, written))?;
             self.drain.empty(self.trunk.reader(), written)?;
         }
         Ok(true)
@@ -205,7 +218,7 @@ impl Relay {
         // Either there is no more, or the trunk is full: the rest waits for the next turn.
         if all > 0 {
             self.count(all);
-            self.fan_out(all, &mut stream.live)?;
+            self.fan_out(&mut stream.live, |relay, socket| relay.give(socket, all))?;
         }
         let mut read = 0;
         while read < all {
@@ -219,18 +232,48 @@ impl Relay {
         Ok(all > 0 || last != Moved::Ended)
     }
 
+    /// Writes what has come to each viewer; answers whether the stream goes on.
+    fn written(&mut self, stream: &mut Stream) -> io::Result<bool> {
+        let read = match self.read(stream)? {
+            Moved::Bytes(n) => n.get(),
+            Moved::Blocked => return Ok(true),
+            Moved::Ended => return Ok(false),
+        };
+        self.fan_out(&mut stream.live, |relay, socket| {
+            let chunk = [IoSlice::new(&relay.buffer[..read])];
+            Ok(match file::write(socket.as_fd(), &chunk)? {
+                Moved::Bytes(n) if n.get() == read => Given::All,
+                Moved::Bytes(_) | Moved::Blocked => Given::Part,
+                Moved::Ended => Given::Ended,
+            })
+        })?;
+        Ok(true)
+    }
+
+    fn read(&mut self, stream: &Stream) -> io::Result<Moved> {
+        let read = file::read(stream.upstream.as_fd(), &mut self.buffer)?;
+        if let Moved::Bytes(bytes) = read {
+            self.count(bytes.get());
+        }
+        Ok(read)
+    }
+
     fn count(&mut self, bytes: usize) {
         self.done.chunks += 1;
         self.done.bytes += bytes as u64;
     }
 
-    /// Gives the trunk's bytes to everybody who is live.
-    fn fan_out(&mut self, bytes: usize, live: &mut Vec<TcpStream>) -> io::Result<()> {
-        let mut failed = None;
-        live.retain(|socket| match self.give(socket, bytes) {
+    /// Has something given to everybody who is live.
+    fn fan_out(
+        &mut self,
+        live: &mut Vec<TcpStream>,
+        give: impl Fn(&Relay, &TcpStream) -> io::Result<Given>,
+    ) -> io::Result<()> {
+        let (mut failed, mut short) = (None, 0);
+        live.retain(|socket| match give(self, socket) {
             Ok(Given::All) => true,
             Ok(Given::Part) => {
-                self.done.short += 1;
+                short += 1;
                 true
             }
             Ok(Given::Ended) => false,
@@ -239,6 +282,7 @@ impl Relay {
                 false
             }
         });
+        self.done.short += short;
         failed.map_or(Ok(()), Err)
     }
 
@@ -294,8 +338,8 @@ mod tests {
     }
 
     #[test]
-    fn both_ways_give_every_viewer_all() {
-        for way in [Relay::packed, Relay::through] {
+    fn every_way_gives_every_viewer_all() {
+        for way in [Relay::packed, Relay::through, Relay::written] {
             let (upstream, mut source) = pair();
             let (live, mut viewers): (Vec<_>, Vec<_>) = (0..3).map(|_| pair()).unzip();
             let mut stream = Stream { upstream, live };

@@ -85,7 +85,7 @@ const FAN_OUT: Scenario = Scenario {
 };
 
 /// All there are. The targets are those that the product was given.
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: [Scenario; 18] = [
     Scenario {
         name: "1000",
         audience: Audience { whole: 1000, ..NOBODY },
@@ -152,15 +152,18 @@ const SCENARIOS: [Scenario; 16] = [
     },
     relay("relay-1-20ms", 500, 500, 20),
     relay("relay-2-20ms", 500, 1000, 20),
+    relay("relay-5-20ms", 200, 1000, 20),
     relay("relay-10-20ms", 100, 1000, 20),
     relay("relay-100-20ms", 10, 1000, 20),
     relay("relay-1-60ms", 500, 500, 60),
     relay("relay-2-60ms", 500, 1000, 60),
+    relay("relay-5-60ms", 200, 1000, 60),
     relay("relay-10-60ms", 100, 1000, 60),
     relay("relay-100-60ms", 10, 1000, 60),
 ];
 
-/// Two bare loops: upstreams spliced into the pipe, beside upstreams read and written into it.
+/// Bare loops: upstreams spliced into the pipe, and chunks written to each viewer, beside chunks
+/// written into the pipe and duplicated from there.
 /// Which is cheaper turns with the fragments of a chunk: 60 KB that came in three pieces leave as
 /// two network packets where 60 KB of full pages may leave as one, and each wakes its viewer.
 const fn relay(name: &'static str, streams: usize, viewers: usize, turn: u32) -> Scenario {
@@ -169,7 +172,7 @@ const fn relay(name: &'static str, streams: usize, viewers: usize, turn: u32) ->
         streams,
         audience: Audience { whole: viewers / 10, spots: viewers - viewers / 10, ..NOBODY },
         turn: Some(turn),
-        subjects: &[Subject::Through, Subject::Bare],
+        subjects: &[Subject::Written, Subject::Bare, Subject::Through],
         usual: false,
         ..FAN_OUT
     }
@@ -215,7 +218,7 @@ mod tests {
         assert_eq!(names(&["joins", "1000"]).unwrap(), ["joins", "1000"], "in this order");
         let relays = names(&["relay-2"]).unwrap();
         assert_eq!(relays, ["relay-2-20ms", "relay-2-60ms"]);
-        assert_eq!(names(&["relay"]).unwrap().len(), 8);
+        assert_eq!(names(&["relay"]).unwrap().len(), 10);
         let error = names(&["100", "10"]).unwrap_err();
         assert!(error.starts_with("scenario 10 is unknown; there are 1000, "), "{error}");
     }

@@ -28,6 +28,8 @@ pub(crate) enum Subject {
     Bare,
     /// The bare loop, spliced through.
     Through,
+    /// The bare loop, written to each viewer.
+    Written,
     /// One relay a viewer, with `option splice-auto`. TCP mode: it looks at no byte, where HTTP
     /// mode would parse a head each way and hand the body to the same splicing.
     Haproxy,
@@ -57,6 +59,7 @@ impl Subject {
             Subject::Alone => "server, live viewers alone",
             Subject::Bare => "bare loop",
             Subject::Through => "bare loop, spliced through",
+            Subject::Written => "bare loop, written",
             Subject::Haproxy => "HAProxy",
             Subject::HaproxySplicing => "HAProxy, always splicing",
             Subject::Nginx => "nginx",
@@ -67,7 +70,11 @@ impl Subject {
     /// The program, of those that others have made.
     fn program(self) -> Option<&'static str> {
         match self {
-            Subject::Server | Subject::Alone | Subject::Bare | Subject::Through => None,
+            Subject::Server
+            | Subject::Alone
+            | Subject::Bare
+            | Subject::Through
+            | Subject::Written => None,
             Subject::Haproxy | Subject::HaproxySplicing => Some("haproxy"),
             Subject::Nginx => Some("nginx"),
             Subject::Icecast => Some("icecast2"),
@@ -88,7 +95,7 @@ impl Subject {
 
     /// Whether it ends with its source, and says then what it has done.
     pub(crate) fn ends_with_source(self) -> bool {
-        matches!(self, Subject::Bare | Subject::Through)
+        matches!(self, Subject::Bare | Subject::Through | Subject::Written)
     }
 
     /// Whether it lets viewers in amid a packet.
@@ -134,17 +141,20 @@ impl Subject {
                     server_config(scenario, source.address, [viewers, address], dir.path());
                 Child::start(server.as_os_str(), &[write("config.json", config)?])?
             }
-            Subject::Bare | Subject::Through => {
-                let mut arguments = vec![
+            Subject::Bare | Subject::Through | Subject::Written => {
+                let way = match self {
+                    Subject::Through => "through",
+                    Subject::Written => "written",
+                    _ => "packed",
+                };
+                let arguments = vec![
+                    format!("--way={way}"),
                     "bare".to_owned(),
                     format!("--listen={viewers}"),
                     format!("--source={}", source.address),
                     format!("--streams={}", scenario.streams),
                     format!("--period-micros={}", period.as_micros()),
                 ];
-                if self == Subject::Through {
-                    arguments.push("--through".to_owned());
-                }
                 Child::start(std::env::current_exe()?.as_os_str(), &arguments)?
             }
             Subject::Haproxy | Subject::HaproxySplicing => {
