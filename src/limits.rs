@@ -87,8 +87,9 @@ pub const PERIOD_COST_FACTOR: u32 = 4;
 /// Room asked for in the trunk and in the lane: 64 slots.
 pub const TRUNK_BYTES: usize = 256 * 1024;
 /// Live viewers to whom a stream is written, as to those who catch up: with so few, copying it to
-/// each costs less than loading the trunk once and sharing its pages.
-pub const WRITTEN_VIEWERS_MAX: usize = 2;
+/// each costs less than loading the trunk once and sharing its pages. With chunks of 60 KB writing
+/// costs 0.79 of it at 2 viewers, 0.91 at 5 and 1.04 at 10 (`tests/bench/run --scenario relay`).
+pub const WRITTEN_VIEWERS_MAX: usize = 4;
 /// One block of a ring.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// Room for the next read, below which a ring begins a new block.

@@ -148,8 +148,8 @@ impl Subject {
                     _ => "packed",
                 };
                 let arguments = vec![
-                    format!("--way={way}"),
                     "bare".to_owned(),
+                    format!("--way={way}"),
                     format!("--listen={viewers}"),
                     format!("--source={}", source.address),
                     format!("--streams={}", scenario.streams),
