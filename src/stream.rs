@@ -142,7 +142,7 @@ impl Stream {
     /// Takes the result of an attempt to reach an upstream, or the pipe that its owner feeds.
     /// Answers whether it is connected now.
     pub fn dialed(&mut self, result: Result<Dialed, DialError>, now: Instant) -> bool {
-        self.source.dialed(result, &mut self.ring, now)
+        self.source.dialed(result, now)
     }
 
     /// Feeds another worker's part of the stream from now on, by a pipe.
@@ -209,7 +209,11 @@ impl Stream {
             match self.source.fill(&mut self.ring, now) {
                 Filled::Drained => {}
                 Filled::More => self.readable = true,
-                Filled::Ended => ended = true,
+                Filled::Ended => {
+                    ended = true;
+                    // What the owner feeds since is there already.
+                    self.readable = self.source.is_connected();
+                }
             }
         }
         ended |= self.source.give_up_silent(&mut self.ring, now);
@@ -236,11 +240,11 @@ impl Stream {
     /// and publishes what was counted. Answers whether there is more to do at once.
     pub fn catch_up(&mut self, allowance: &mut Allowance, now: Instant) -> bool {
         // Whoever hangs on a feed is live, and goes before who is not.
-        let fed = self.serve_feeds(allowance, now);
-        let left = self.serve_waiting(allowance, now);
-        self.ring.evict(left.keep.max(fed));
+        let of_feeds = self.serve_feeds(allowance, now);
+        let of_viewers = self.serve_waiting(allowance, now);
+        self.ring.evict(of_feeds.keep.max(of_viewers.keep));
         self.publish(now);
-        left.again || self.readable
+        of_feeds.again || of_viewers.again || self.readable
     }
 
     /// Its upstream cannot be watched: it is lost, as if it had broken.
@@ -367,6 +371,9 @@ impl Stream {
                 }
             };
             gauges.lag = gauges.lag.max(self.ring.head().since(position));
+        }
+        for feed in &self.feeds {
+            gauges.lag = gauges.lag.max(feed.lag(self.ring.head()));
         }
         if gauges.catching_up + gauges.ending > 0 {
             self.check_soon(now);

@@ -214,7 +214,7 @@ impl Worker {
     fn is_done(&self, now: Instant) -> bool {
         self.stopping.is_some_and(|deadline| {
             let left = self.streams.iter().map(Stream::viewers).sum::<usize>();
-            now >= deadline || (left == 0 && self.guests.is_empty())
+            now >= deadline || (left == 0 && self.guests.is_empty() && !self.commanded)
         })
     }
 
@@ -299,7 +299,7 @@ impl Worker {
     fn watch_upstream(&mut self, number: usize, now: Instant) {
         let registry = self.poll.registry();
         let Some(stream) = self.streams.get_mut(number) else { return };
-        let Some(fill) = stream.source().connected() else { return };
+        let Some(fill) = stream.source().last() else { return };
         let token = Token::Upstream(number).into();
         let source = fill.source().as_raw_fd();
         match registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
@@ -338,6 +338,9 @@ impl Worker {
     /// No new connections, no new attempts; viewers get the rest of their packet.
     fn stop(&mut self, now: Instant) {
         self.stopping = Some(now + DRAIN_TIMEOUT);
+        self.orders.close();
+        // What was handed over before is looked at before anybody says that nobody is left.
+        self.commanded = true;
         self.listeners.close();
         self.guests.dismiss();
         self.streams.unmark_all();

@@ -20,6 +20,7 @@ pub(super) struct Families {
     connections: IntGaugeVec,
     path_bytes: IntCounterVec,
     skips: IntCounterVec,
+    feed_skips: IntCounterVec,
     viewers: IntGaugeVec,
     joined: IntCounterVec,
     ended: IntCounterVec,
@@ -58,6 +59,10 @@ impl Families {
             skips: counter(
                 "restreamer_skips_total",
                 "Times a slow viewer was skipped to the head.",
+            ),
+            feed_skips: counter(
+                "restreamer_feed_skips_total",
+                "Times a hot stream was skipped to the head for all viewers of a late worker.",
             ),
             viewers: gauges(
                 r,
@@ -102,6 +107,7 @@ impl Families {
             live_bytes: by("live"),
             catching_up_bytes: by("catching_up"),
             skips: of(&self.skips),
+            feed_skips: of(&self.feed_skips),
             live: viewers("live"),
             catching_up: viewers("catching_up"),
             ending: viewers("ending"),
@@ -132,6 +138,7 @@ pub struct StreamMetrics {
     live_bytes: IntCounter,
     catching_up_bytes: IntCounter,
     skips: IntCounter,
+    feed_skips: IntCounter,
     live: IntGauge,
     catching_up: IntGauge,
     ending: IntGauge,
@@ -213,6 +220,7 @@ impl StreamMetrics {
             (&self.live_bytes, counts.live_bytes),
             (&self.catching_up_bytes, counts.catching_up_bytes),
             (&self.skips, counts.skips),
+            (&self.feed_skips, counts.feed_skips),
         ] {
             if by > 0 {
                 metric.inc_by(by);
@@ -266,6 +274,8 @@ pub struct StreamCounts {
     pub bytes_dropped: u64,
     /// Times a viewer was skipped.
     pub skips: u64,
+    /// Times another worker's part was skipped.
+    pub feed_skips: u64,
     /// Time viewers were connected, added up.
     pub duration: Duration,
 }

@@ -10,7 +10,7 @@ use restreamer_sys::{Moved, file};
 use slog::error;
 
 use super::Stream;
-use super::feed::Fate;
+use super::feed::{Fate, Feed};
 use super::members::Served;
 use super::trunk::Trunk;
 use crate::limits::{
@@ -94,22 +94,26 @@ impl Stream {
     }
 
     /// Whether another worker is to get what comes.
-    fn are_fed(&self) -> bool {
+    pub(super) fn are_fed(&self) -> bool {
         !self.feeds.is_empty()
     }
 
-    /// Serves the feeds that are behind. Answers how many bytes before the head they may still get.
-    pub(super) fn serve_feeds(&mut self, allowance: &mut Allowance, now: Instant) -> usize {
-        let (ring, limit, counts) = (&self.ring, self.limit.bytes(), &mut self.counts);
-        self.feeds.retain_mut(|feed| {
-            feed.catch_up(ring, limit.max(LAG_BYTES_MAX), now, allowance, counts) == Fate::Stays
-        });
+    /// Serves the feeds that are behind, or end.
+    pub(super) fn serve_feeds(&mut self, allowance: &mut Allowance, now: Instant) -> Left {
+        let (ring, counts) = (&self.ring, &mut self.counts);
+        let limit = self.limit.bytes().max(LAG_BYTES_MAX);
+        self.feeds
+            .retain_mut(|feed| feed.catch_up(ring, limit, now, allowance, counts) == Fate::Stays);
         let head = self.ring.head();
-        let keep = self.feeds.iter().map(|feed| feed.lag(head)).max().unwrap_or(0);
-        if keep > 0 {
+        let unfinished = || self.feeds.iter().filter(|feed| !feed.is_level());
+        let left = Left {
+            again: unfinished().any(Feed::could_take_more),
+            keep: unfinished().map(|feed| feed.lag(head)).max().unwrap_or(0),
+        };
+        if unfinished().next().is_some() {
             self.look_at_feeds_soon(now);
         }
-        keep
+        left
     }
 
     /// Without a turn before, feeds are looked at after the longest period that a worker has.

@@ -42,9 +42,14 @@ impl Feed {
         Feed { pipe, behind: None, end: None }
     }
 
-    /// Whether it has had everything up to the head.
+    /// Whether it has had everything up to the head, and goes on.
     pub fn is_level(&self) -> bool {
-        self.behind.is_none()
+        self.behind.is_none() && self.end.is_none()
+    }
+
+    /// Whether it is behind for want of its share of a turn, and not of room in its pipe.
+    pub fn could_take_more(&self) -> bool {
+        self.behind.as_ref().is_some_and(|state| !state.is_blocked())
     }
 
     /// How far behind the head it is.
@@ -89,6 +94,7 @@ impl Feed {
                 Ok(Came::There) => self.behind = None,
                 Ok(Came::Part) if ring.head().since(state.position()) > limit => {
                     state.skip(ring, counts);
+                    counts.feed_skips += 1;
                 }
                 Ok(Came::Part) => {}
                 Ok(Came::Left) | Err(_) => return Fate::Over,

@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::failover::{Attempt, Failover};
 use super::fill::Fill;
 use super::intake::Filled;
+use crate::limits::INTAKE_BYTES_PER_TURN;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
 use crate::upstream::{DialError, Dialed, Loss};
@@ -26,29 +27,42 @@ pub enum Source {
 #[derive(Debug, Default)]
 pub struct Fed {
     fill: Option<Box<Fill>>,
+    /// What the owner feeds since, while the end of what it fed before was not read yet.
+    next: Option<Box<Fill>>,
     counts: UpstreamCounts,
 }
 
 impl Fed {
     fn fill(&mut self, ring: &mut Ring, now: Instant) -> Filled {
         let Some(fill) = &mut self.fill else { return Filled::Drained };
-        let filled = fill.fill(ring, now, &mut self.counts);
-        filled.unwrap_or_else(|_end| {
-            self.let_go(ring);
-            Filled::Ended
-        })
+        let from = ring.head();
+        match fill.fill(ring, now, &mut self.counts) {
+            // The pipe may have been full, with the owner waiting for room in it.
+            Ok(Filled::Drained) if ring.head().since(from) >= INTAKE_BYTES_PER_TURN => Filled::More,
+            Ok(filled) => filled,
+            Err(_end) => {
+                self.let_go(ring);
+                Filled::Ended
+            }
+        }
     }
 
-    /// Takes a pipe instead of the one before.
-    fn take(&mut self, dialed: Dialed, ring: &mut Ring, now: Instant) {
-        self.let_go(ring);
-        self.fill = Some(Box::new(Fill::new(dialed, now)));
+    /// Takes a pipe; what is in the one before, up to its end, is read first.
+    fn take(&mut self, dialed: Dialed, now: Instant) {
+        let fill = Some(Box::new(Fill::new(dialed, now)));
+        *(if self.fill.is_none() { &mut self.fill } else { &mut self.next }) = fill;
+    }
+
+    /// The pipe that was taken last.
+    fn last(&self) -> Option<&Fill> {
+        self.next.as_deref().or(self.fill.as_deref())
     }
 
     fn let_go(&mut self, ring: &mut Ring) {
         if let Some(mut fill) = self.fill.take() {
             fill.finish(ring, &mut self.counts);
         }
+        self.fill = self.next.take();
         self.counts = UpstreamCounts::default();
     }
 }
@@ -67,6 +81,14 @@ impl Source {
         }
     }
 
+    /// What was connected last: it is read now, or when what came before is at its end.
+    pub fn last(&self) -> Option<&Fill> {
+        match self {
+            Source::Upstreams(failover) => failover.connected(),
+            Source::Fed(fed) => fed.last(),
+        }
+    }
+
     /// Whether an attempt to reach an upstream is under way.
     pub fn is_dialing(&self) -> bool {
         matches!(self, Source::Upstreams(failover) if failover.is_dialing())
@@ -82,16 +104,11 @@ impl Source {
 
     /// Takes the result of an attempt, or a pipe from the owner. Answers whether it is connected
     /// now.
-    pub fn dialed(
-        &mut self,
-        result: Result<Dialed, DialError>,
-        ring: &mut Ring,
-        now: Instant,
-    ) -> bool {
+    pub fn dialed(&mut self, result: Result<Dialed, DialError>, now: Instant) -> bool {
         match (self, result) {
             (Source::Upstreams(failover), result) => failover.dialed(result, now),
             (Source::Fed(fed), Ok(dialed)) => {
-                fed.take(dialed, ring, now);
+                fed.take(dialed, now);
                 true
             }
             (Source::Fed(fed), Err(_)) => fed.fill.is_some(),
@@ -156,7 +173,7 @@ impl Source {
     pub fn stop(&mut self) {
         match self {
             Source::Upstreams(failover) => failover.stop(),
-            Source::Fed(fed) => fed.fill = None,
+            Source::Fed(fed) => (fed.fill, fed.next) = (None, None),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Reception, Remote};
 use crate::http::request::{Parsed, parse};
-use crate::limits::{BLOCK_BYTES, LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
+use crate::limits::{LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
 use crate::stream::failover::{Failover, Upstream};
@@ -16,6 +16,8 @@ use crate::upstream::schedule::Schedule;
 use crate::upstream::{Body, Dialed, Framing};
 use crate::viewer::Connection;
 use crate::viewer::visit::Visit;
+
+mod fed;
 
 /// A stream with a connected upstream, driven by hand.
 struct Bench {
@@ -128,7 +130,7 @@ fn read(socket: &mut TcpStream, bytes: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_viewer_joins_at_the_head_and_is_fed_by_splice() {
+fn a_viewer_joins_at_the_head_and_is_live() {
     let mut bench = Bench::new();
     bench.send(10);
     bench.turn();

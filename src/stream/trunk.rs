@@ -59,6 +59,9 @@ impl Trunk {
     /// Gives what is loaded to another worker, as far as its pipe takes it: pages that it shares
     /// with the viewers here.
     pub fn copy(&self, pipe: &impl AsFd) -> io::Result<Moved> {
+        if self.loaded == 0 {
+            return Ok(Moved::Blocked);
+        }
         tee(self.pipe.reader(), pipe.as_fd(), self.loaded)
     }
 

@@ -315,12 +315,12 @@ impl Worker {
         let stream = self.streams.get_mut(number).expect("it has admitted the viewer");
         let token = Token::Viewer(number, stream.next_key());
         let socket = &connection.socket;
+        if let Some(name) = stream.congestion() {
+            // It could be used at start; without it a viewer is served as well.
+            let _not_allowed_any_more = set_congestion(socket.as_fd(), name);
+        }
         let ready = prepare(socket.as_fd(), LIVENESS)
             .and_then(|()| limit_unsent(socket.as_fd(), UNSENT_BYTES_MAX))
-            .and_then(|()| match stream.congestion() {
-                Some(name) => set_congestion(socket.as_fd(), name),
-                None => Ok(()),
-            })
             .and_then(|()| rename(self.poll.registry(), socket, token));
         match ready {
             Ok(()) => {

@@ -78,6 +78,7 @@ pub struct HandedOver {
 pub struct Sender {
     queue: SyncSender<Command>,
     stop: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
     waker: Arc<Waker>,
 }
 
@@ -87,12 +88,18 @@ pub struct Orders {
     /// Commands, in their order.
     pub commands: Receiver<Command>,
     stop: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
 }
 
 impl Orders {
     /// Whether the worker is to stop; true once.
     pub fn stop(&self) -> bool {
         self.stop.swap(false, Ordering::Acquire)
+    }
+
+    /// Other workers can hand over nothing from now on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
     }
 }
 
@@ -103,8 +110,9 @@ pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Order
     let (queue, commands) = sync_channel(streams + ANSWERS_MAX + HANDED_OVER_MAX);
     let stop = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(Waker::new(registry, Token::Commands.into())?);
-    let orders = Orders { commands, stop: Arc::clone(&stop) };
-    Ok((Sender { queue, stop, waker }, orders))
+    let closed = Arc::new(AtomicBool::new(false));
+    let orders = Orders { commands, stop: Arc::clone(&stop), closed: Arc::clone(&closed) };
+    Ok((Sender { queue, stop, closed, waker }, orders))
 }
 
 impl Sender {
@@ -118,8 +126,12 @@ impl Sender {
         self.send(Command::Answered { guest, response: Box::new(response) });
     }
 
-    /// Hands over something of another worker's, if there is room: never waits.
+    /// Hands over something of another worker's, if there is room and this one has not been told to
+    /// stop: never waits.
     pub fn hand_over(&self, command: Command) -> Result<(), Command> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(command);
+        }
         self.queue.try_send(command).map_err(|error| match error {
             TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
         })?;

@@ -7,7 +7,7 @@ use slog::warn;
 
 use super::Worker;
 use super::handoff::{Command, Sender};
-use crate::limits::UPSTREAM_PIPE_BYTES;
+use crate::limits::{FEED_PIPE_BYTES_MIN, PIPED_BYTES};
 use crate::upstream::Dialed;
 
 impl Worker {
@@ -46,13 +46,19 @@ impl Worker {
 enum FeedError {
     #[error("there is no pipe: {0}")]
     Pipe(#[from] std::io::Error),
+    #[error("the kernel grants a pipe of {0} bytes only (pipe-user-pages-soft)")]
+    Narrow(usize),
     #[error("it is too busy")]
     Busy,
 }
 
 /// Gives a worker the end of a pipe to read; answers the other.
 fn feed(worker: &Sender, stream: usize) -> Result<OwnedFd, FeedError> {
-    let (reader, writer) = Pipe::with_capacity(UPSTREAM_PIPE_BYTES)?.into_ends();
+    let pipe = Pipe::with_capacity(PIPED_BYTES)?;
+    if pipe.capacity() < FEED_PIPE_BYTES_MIN {
+        return Err(FeedError::Narrow(pipe.capacity()));
+    }
+    let (reader, writer) = pipe.into_ends();
     let result = Box::new(Ok(Dialed::raw(reader)));
     let taken = worker.hand_over(Command::Dialed { stream, result });
     taken.map(|()| writer).map_err(|_full| FeedError::Busy)
