@@ -456,6 +456,7 @@ fn the_names_types_and_labels_of_all_metrics_are_kept() {
     );
     let ours = [
         ("restreamer_skips_total", "counter", of_stream.as_str()),
+        ("restreamer_feed_skips_total", "counter", of_stream.as_str()),
         ("restreamer_lag_bytes", "gauge", &of_stream),
         ("restreamer_ring_bytes", "gauge", &of_stream),
         ("restreamer_sync_losses_total", "counter", &of_upstream),

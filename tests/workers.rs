@@ -223,3 +223,21 @@ fn a_hot_stream_is_served_by_every_worker_from_one_upstream() {
     drop(crowd);
     assert!(node.stop().success());
 }
+
+#[test]
+fn a_large_hot_stream_reaches_every_worker_whole_at_the_longest_turn() {
+    let source = Source::start(Speech::Raw, 60_000_000);
+    let mut hot = stream("/hot.ts", &source.url(Speech::Raw));
+    hot["hot"] = json!(true);
+    let node = Node::with(&json!({ "workers": 3, "turn": 100, "resources": [hot] }));
+    node.await_connected();
+    let mut crowd = Crowd::new();
+    crowd.join(node.address, "/hot.ts", 9, Pace::Fast);
+    crowd.watch(Duration::from_secs(3));
+    for (number, watcher) in crowd.watchers.iter().enumerate() {
+        watcher.verifier.assert_perfect(&format!("viewer {number}"));
+        assert!(watcher.verifier.packets > 60_000, "viewer {number} is late");
+    }
+    assert_eq!(node.count("streaming_packets_dropped", ""), 0);
+    assert_eq!(node.count("restreamer_feed_skips_total", ""), 0);
+}

@@ -7,7 +7,7 @@ use slog::warn;
 
 use super::Worker;
 use super::handoff::{Command, Sender};
-use crate::limits::{FEED_PIPE_BYTES_MIN, PIPED_BYTES};
+use crate::limits::{FEED_PIPE_BYTES_MIN, PIPED_BYTES, UPSTREAM_PIPE_BYTES};
 use crate::upstream::Dialed;
 
 impl Worker {
@@ -22,9 +22,11 @@ impl Worker {
         if !self.board.is_hot(number) || self.board.owner(number) != self.number {
             return;
         }
+        // A turn that upstreams shorten brings INTAKE_BYTES_PER_TURN; a fixed one may bring more.
+        let bytes = if self.period.is_fixed() { UPSTREAM_PIPE_BYTES } else { PIPED_BYTES };
         let mut ends = Vec::new();
         for (other, worker) in self.others() {
-            match feed(worker, number) {
+            match feed(worker, number, bytes) {
                 Ok(end) => ends.push(end),
                 Err(why) => {
                     let path = self.board.path(number);
@@ -52,9 +54,9 @@ enum FeedError {
     Busy,
 }
 
-/// Gives a worker the end of a pipe to read; answers the other.
-fn feed(worker: &Sender, stream: usize) -> Result<OwnedFd, FeedError> {
-    let pipe = Pipe::with_capacity(PIPED_BYTES)?;
+/// Gives a worker the end of a pipe with so much room to read; answers the other.
+fn feed(worker: &Sender, stream: usize, bytes: usize) -> Result<OwnedFd, FeedError> {
+    let pipe = Pipe::with_capacity(bytes)?;
     if pipe.capacity() < FEED_PIPE_BYTES_MIN {
         return Err(FeedError::Narrow(pipe.capacity()));
     }

@@ -27,6 +27,11 @@ impl Period {
         Period { mode, length, due: now }
     }
 
+    /// Whether it is what was configured, whatever comes.
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.mode, TurnPeriod::Fixed(_))
+    }
+
     /// When the next turn is due; the past: at once.
     pub fn due(&self) -> Instant {
         self.due

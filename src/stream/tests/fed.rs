@@ -42,7 +42,7 @@ impl Bench {
         source.set_nonblocking(true).unwrap();
         self.upstream = upstream;
         self.turn();
-        self.now += Duration::from_secs(60);
+        self.now += Duration::from_mins(1);
         assert!(self.stream.source().begin_attempt(self.now).is_some());
         assert!(self.stream.dialed(Ok(Dialed::raw(source)), self.now));
     }
