@@ -220,7 +220,7 @@ pub(super) struct Left {
 }
 
 /// Serves one who is catching up, and skips it when it lags beyond `limit` because of its socket:
-/// who waits for its share of a turn has done nothing wrong.
+/// who has had to wait for its share of a turn has done nothing wrong, and may take what it lacks.
 fn catch_up(
     viewer: &mut Viewer,
     ring: &Ring,
@@ -243,8 +243,7 @@ fn catch_up(
             Served::Share
         }
         Ok(Came::Part) => {
-            let patience = if state.is_blocked() { limit } else { LAG_BYTES_MAX };
-            if ring.head().since(state.position()) > patience {
+            if ring.head().since(state.position()) > state.may_lag(limit) {
                 state.skip(ring, counts);
             }
             if starved { Served::Starved } else { Served::Share }
@@ -264,7 +263,7 @@ fn end(
     counts: &mut StreamCounts,
 ) -> Served {
     let State::Ending(state) = &mut viewer.state else { unreachable!("the caller has looked") };
-    if ring.head().since(state.position()) > limit {
+    if ring.head().since(state.position()) > state.may_lag(limit) {
         state.hurry(ring, state.deadline(), counts);
     }
     let starved = !state.is_blocked() && allowance.is_spent();

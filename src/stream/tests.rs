@@ -560,3 +560,63 @@ fn a_stream_has_its_own_limit_of_viewers() {
     bench.stream.on_viewer(key, gone, bench.now);
     assert_eq!(bench.stream.admit(here), Ok(()));
 }
+
+/// Turns in which others had all that may be written in one, while the upstream goes on; answers
+/// what it sends.
+fn starve(bench: &mut Bench, turns: usize) -> Vec<u8> {
+    let mut sent = Vec::new();
+    for _ in 0..turns {
+        sent.extend(bench.send(20));
+        bench.stream.mark_readable();
+        bench.stream.feed(&mut bench.trunk, bench.now);
+        let mut spent = Allowance::of_a_turn();
+        spent.spend(usize::MAX);
+        bench.stream.catch_up(&mut spent, bench.now);
+    }
+    assert!(sent.len() > bench.stream.limit.bytes(), "far enough behind to be skipped");
+    sent
+}
+
+#[test]
+fn who_had_to_wait_for_its_turn_gets_everything_through_a_small_socket() {
+    let mut bench = Bench::new();
+    let (key, far) = bench.viewer();
+    let near = &bench.stream.members.get_mut(key).unwrap().connection.socket;
+    socket2::SockRef::from(near).set_send_buffer_size(8 * 1024).unwrap();
+    socket2::SockRef::from(&far).set_recv_buffer_size(8 * 1024).unwrap();
+    let sent = starve(&mut bench, 40);
+    bench.turn();
+    let member = bench.stream.members.get_mut(key).unwrap();
+    assert!(matches!(&member.state, State::CatchingUp(state) if state.is_blocked()));
+    assert_eq!(bench.metric("restreamer_skips_total"), 0);
+    let all = 4 + sent.len();
+    let mut reader = far.try_clone().unwrap();
+    let reading = std::thread::spawn(move || read(&mut reader, all));
+    let room = Readiness { writable: true, ..Readiness::default() };
+    while bench.metric("restreamer_viewers{state=\"live\"") == 0 {
+        bench.stream.on_viewer(key, room, bench.now);
+        bench.work();
+    }
+    assert_eq!(reading.join().unwrap(), [b"HEAD".to_vec(), sent].concat());
+    assert_eq!(bench.metric("streaming_packets_dropped"), 0);
+    // From now on its lag is its own.
+    while bench.metric("restreamer_skips_total") == 0 {
+        bench.send(20);
+        bench.turn();
+        assert!(bench.metric("restreamer_lag_bytes") <= bench.stream.limit.bytes() as u64);
+    }
+}
+
+#[test]
+fn who_had_to_wait_for_its_turn_gets_the_rest_when_the_upstream_ends() {
+    let mut bench = Bench::new();
+    let (_, mut far) = bench.viewer();
+    let sent = starve(&mut bench, 20);
+    drop(std::mem::replace(&mut bench.upstream, UnixStream::pair().unwrap().0));
+    bench.turn();
+    bench.work();
+    let mut got = Vec::new();
+    far.read_to_end(&mut got).unwrap();
+    assert_eq!(got, [b"HEAD".to_vec(), sent].concat());
+    assert_eq!(bench.metric("streaming_packets_dropped"), 0);
+}

@@ -8,7 +8,7 @@ use restreamer_sys::{Moved, file};
 use super::allowance::Allowance;
 use super::stall::Stall;
 use crate::http::response::Outgoing;
-use crate::limits::{CATCH_UP_BYTES_PER_TURN_MAX, SLICES_MAX};
+use crate::limits::{CATCH_UP_BYTES_PER_TURN_MAX, LAG_BYTES_MAX, SLICES_MAX};
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
 
@@ -22,6 +22,9 @@ pub struct CatchingUp {
     position: Position,
     /// Its socket is full; the kernel will say when it is not.
     blocked: bool,
+    /// It had to wait for its share of a turn, and has not caught up since: that it lags is our
+    /// doing.
+    waited: bool,
     /// How long it has taken nothing.
     pub stall: Stall,
 }
@@ -62,7 +65,7 @@ impl CatchingUp {
     /// Gets the stream from `position` on.
     pub fn at(position: Position) -> CatchingUp {
         let first = First::default();
-        CatchingUp { first, position, blocked: false, stall: Stall::default() }
+        CatchingUp { first, position, blocked: false, waited: false, stall: Stall::default() }
     }
 
     /// The next byte of the ring that it gets.
@@ -78,6 +81,11 @@ impl CatchingUp {
     /// The kernel says that its socket has room. Answers whether it was full before.
     pub fn unblock(&mut self) -> bool {
         std::mem::take(&mut self.blocked)
+    }
+
+    /// How far it may lag where `limit` is for those who have nobody to wait for but themselves.
+    pub fn may_lag(&self, limit: usize) -> usize {
+        if self.waited { limit.max(LAG_BYTES_MAX) } else { limit }
     }
 
     /// Where it may stop without tearing a packet: where it stands, or the end of its packet.
@@ -106,6 +114,7 @@ impl CatchingUp {
                 return Ok(Came::There);
             }
             if share == 0 || allowance.is_spent() {
+                self.waited = true;
                 return Ok(Came::Part);
             }
             let moved = file::write(socket.as_fd(), &slices[..used])?;
@@ -127,6 +136,7 @@ impl CatchingUp {
     /// Moves on to the head, over everything but the rest of the packet it stands in. Who has had
     /// nothing of the stream yet, but waits for what comes before it, misses nothing by that.
     pub fn skip(&mut self, ring: &Ring, counts: &mut StreamCounts) {
+        self.waited = false;
         if !self.first.is_sent() && !self.first.of_stream {
             self.position = ring.head();
             return;

@@ -32,6 +32,11 @@ impl Ending {
         self.rest.position()
     }
 
+    /// How far it may lag; see [`CatchingUp::may_lag`].
+    pub fn may_lag(&self, limit: usize) -> usize {
+        self.rest.may_lag(limit)
+    }
+
     /// When it is cut.
     pub fn deadline(&self) -> Instant {
         self.deadline
