@@ -165,6 +165,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         metrics: &metrics,
         root: &root,
         log_handle: &log_handle,
+        open_files,
         now,
     })?;
     let running = Running {

@@ -161,24 +161,36 @@ pub const FORWARDED_ELEMENTS_MAX: usize = 32;
 pub const USER_AGENT_BYTES_MAX: usize = 256;
 /// Time from the connection, or from the last answer, to the end of a request head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections that are no viewer's: who has not asked yet, waits for an answer or is sent one.
+/// Connections of all workers that are no viewer's: who has not asked yet, waits for an answer or is
+/// sent one.
 pub const GUESTS_MAX: usize = 8192;
 /// How many of them may wait for an answer, and how many may be sent one: a quarter is left for who
-/// asks.
+/// asks. So in each worker's share.
 pub const SLOW_GUESTS_MAX: usize = GUESTS_MAX / 8 * 3;
+/// They take this part of the descriptors that the process may have at most: a half, the rest is for
+/// viewers.
+pub const GUESTS_DESCRIPTORS_DIVISOR: usize = 2;
+/// A worker's share of them, however few descriptors and however many workers there are.
+pub const GUESTS_PER_WORKER_MIN: usize = 32;
+/// Guests that go at a time when there are no descriptors to accept connections with.
+pub const GUESTS_FOR_DESCRIPTORS: usize = 64;
 /// Guests served in one turn; about 10 ms.
 pub const GUESTS_PER_TURN_MAX: usize = 512;
-/// Bodies of answers that are being sent, all together, each counted once.
+/// Bodies of answers that are being sent, all together, each counted once in each worker.
 pub const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// A worker's share of them, however many workers there are: two that are as large as may be.
+pub const BODIES_BYTES_PER_WORKER_MIN: usize = 2 * STATIC_BODY_BYTES_MAX;
 /// Time for an answer that is made on another thread; a static resource may have to be fetched.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a client to take an answer: 10 MiB at 700 kbit/s.
 pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
 /// Requests on one connection.
 pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
-/// Answers that wait to be taken by a worker, which looks for them once a turn.
+/// Answers that wait to be taken by a worker, which looks for them once a turn; who makes more waits
+/// for it.
 pub const ANSWERS_MAX: usize = 1024;
-/// Requests that wait for another worker, which has their stream; more are refused.
+/// What other workers have handed over to one and it has not heeded yet, requests for its streams
+/// above all; more are refused. They do not take the room of answers.
 pub const HANDED_OVER_MAX: usize = 2048;
 /// How often streams are spread over the workers anew, if that gains anything.
 pub const BALANCE_INTERVAL: Duration = Duration::from_secs(5);
@@ -225,6 +237,9 @@ pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 pub const STALL_PROBES_MAX: u8 = 3;
 
 const _: () = assert!(TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
+const _: () = assert!(GUESTS_PER_WORKER_MIN * WORKERS_MAX <= GUESTS_MAX);
+const _: () = assert!(STATIC_BODY_BYTES_MAX <= BODIES_BYTES_PER_WORKER_MIN);
+const _: () = assert!(BODIES_BYTES_PER_WORKER_MIN <= BODIES_BYTES_MAX);
 const _: () = assert!(536 <= PROXY_BINARY_BYTES_MAX && PROXY_BINARY_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(2 * STALL_CHECK_INTERVAL.as_millis() <= UNACKNOWLEDGED_TIMEOUT.as_millis());
 

@@ -1,6 +1,7 @@
 //! A worker: a thread with an event loop, its streams with all their viewers, and its two pipes.
 //!
-//! Owns everything it touches; nothing in here is shared but metrics and the count of viewers.
+//! Owns everything it touches; what is shared is made for it: metrics, limits of viewers, the
+//! [`board`] of all workers, and queues.
 //! Never blocks on anything but its own clock: names, connects, heads and files are the business of
 //! other threads, which send what they have by [`handoff`]. Events mark; the *turn* works. Turns
 //! keep a period: what arrives in between is collected and costs no wake-up of its own.
@@ -43,7 +44,7 @@ use crate::upstream::Dialer;
 use accept::{Arrival, Listeners};
 use answer::Resource;
 use board::Board;
-use guests::Guests;
+use guests::{Guests, Room};
 use handoff::{Command, Orders, Sender};
 use streams::Streams;
 use token::Token;
@@ -54,8 +55,8 @@ use turn::Period;
 pub struct Parts {
     /// Its number.
     pub number: usize,
-    /// How many workers there are.
-    pub workers: usize,
+    /// Its share of the room for guests.
+    pub room: Room,
     /// The node's streams, in their order: those that it has.
     pub streams: Vec<Option<Stream>>,
     /// Who has which stream.
@@ -138,7 +139,7 @@ impl Worker {
             statics: parts.statics,
             access: parts.access,
             listeners,
-            guests: Guests::new(parts.workers),
+            guests: Guests::new(parts.room),
             orders,
             commanded: false,
             sender: sender.clone(),

@@ -21,6 +21,7 @@ use crate::resource::{Desk, Shown, Static};
 use crate::stream::Stream;
 use crate::upstream::Dialer;
 use crate::worker::board::{Board, Entry};
+use crate::worker::guests::Room;
 use crate::worker::handoff::Sender;
 use crate::worker::{Parts, Worker, balance};
 
@@ -61,6 +62,8 @@ pub(super) struct Making<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) root: &'a Logger,
     pub(super) log_handle: &'a LogHandle,
+    /// How many descriptors the process may have.
+    pub(super) open_files: u64,
     pub(super) now: Instant,
 }
 
@@ -78,7 +81,7 @@ impl Making<'_> {
     ) -> Parts {
         Parts {
             number,
-            workers,
+            room: Room::of(workers, self.open_files),
             streams,
             listeners,
             resources: resources::resources(self.config),

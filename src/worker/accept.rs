@@ -8,6 +8,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use restreamer_sys::limit::is_out_of_descriptors;
 
 use super::token::Token;
 use crate::limits::{ACCEPT_COMPLAINT_INTERVAL, ACCEPTS_PER_TURN_MAX, PERIOD_MAX};
@@ -51,6 +52,8 @@ pub struct Accepted {
     pub complaint: Option<io::Error>,
     /// Whether accepting failed.
     pub failed: bool,
+    /// Whether that was because there are no more descriptors.
+    pub out_of_descriptors: bool,
 }
 
 impl Listeners {
@@ -87,6 +90,11 @@ impl Listeners {
         self.rest.filter(|_| self.marked.contains(&true))
     }
 
+    /// What was lacking is there: connections that are waiting may be taken.
+    pub fn resume(&mut self) {
+        self.rest = None;
+    }
+
     /// Stops listening.
     pub fn close(&mut self) {
         self.sockets.clear();
@@ -109,12 +117,13 @@ impl Listeners {
                     Err(error) if is_of_the_connection(&error) => {}
                     Err(error) => {
                         self.rest = Some(now + PERIOD_MAX);
+                        accepted.failed = true;
+                        accepted.out_of_descriptors = is_out_of_descriptors(&error);
                         let again = |at| now.duration_since(at) > ACCEPT_COMPLAINT_INTERVAL;
                         if self.complained.is_none_or(again) {
                             self.complained = Some(now);
                             accepted.complaint = Some(error);
                         }
-                        accepted.failed = true;
                         return accepted;
                     }
                 }

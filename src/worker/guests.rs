@@ -8,6 +8,7 @@
 //! nobody else's answer.
 
 mod bodies;
+mod room;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use crate::clock::earlier;
 use crate::http::request::{Method, Version};
 use crate::http::response::Response;
 use crate::limits::{
-    ANSWER_TIMEOUT, BODIES_BYTES_MAX, CATCH_UP_BYTES_PER_TURN_MAX, GUESTS_BYTES_PER_TURN_MAX,
-    GUESTS_MAX, GUESTS_PER_TURN_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT, SLOW_GUESTS_MAX,
+    ANSWER_TIMEOUT, CATCH_UP_BYTES_PER_TURN_MAX, GUESTS_BYTES_PER_TURN_MAX, GUESTS_FOR_DESCRIPTORS,
+    GUESTS_PER_TURN_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT,
 };
 use crate::metrics::Metrics;
 use crate::stream::ViewerKey;
@@ -30,6 +31,8 @@ use crate::viewer::asking::{Asked, Asking};
 use crate::viewer::draining::{Drained, Draining, Then};
 use bodies::Bodies;
 
+pub use room::Room;
+
 /// The guests of a worker.
 #[derive(Debug, Default)]
 pub struct Guests {
@@ -38,6 +41,7 @@ pub struct Guests {
     marked: Vec<ViewerKey>,
     /// Bytes that may still be sent to guests in this turn.
     budget: usize,
+    room: Room,
     bodies: Bodies,
     /// Guests that had to go for want of room, since somebody asked.
     turned_out: u64,
@@ -88,10 +92,10 @@ impl Stage {
     }
 
     /// How many guests may be in it.
-    fn most(self) -> usize {
+    fn most(self, room: Room) -> usize {
         match self {
-            Stage::Lingering | Stage::Asking => GUESTS_MAX,
-            Stage::Sending | Stage::Waiting => SLOW_GUESTS_MAX,
+            Stage::Lingering | Stage::Asking => room.guests,
+            Stage::Sending | Stage::Waiting => room.slow_guests,
         }
     }
 }
@@ -119,14 +123,14 @@ pub enum Next {
 }
 
 impl Guests {
-    /// Those of one worker of so many; all together keep the bounds of the node.
-    pub fn new(workers: usize) -> Guests {
-        Guests { bodies: Bodies::new(BODIES_BYTES_MAX / workers), ..Guests::default() }
+    /// Nobody, and room for so many.
+    pub fn new(room: Room) -> Guests {
+        Guests { bodies: Bodies::new(room.bodies_bytes), room, ..Guests::default() }
     }
 
     /// Makes room if there is none; answers the key that the next guest will have.
     pub fn reserve(&mut self) -> ViewerKey {
-        while self.places.len() >= GUESTS_MAX && self.turn_out_eldest() {}
+        while self.places.len() >= self.room.guests && self.turn_out_eldest() {}
         ViewerKey { index: self.places.vacant_key(), generation: self.generation }
     }
 
@@ -167,6 +171,12 @@ impl Guests {
             }
             None => false,
         }
+    }
+
+    /// Turns out the eldest, so that there are descriptors for connections that wait to be accepted.
+    /// Answers whether there was anybody.
+    pub fn free_descriptors(&mut self) -> bool {
+        (0..GUESTS_FOR_DESCRIPTORS).take_while(|_| self.turn_out_eldest()).count() > 0
     }
 
     /// How many had to go for want of room, since the last time.
@@ -319,7 +329,7 @@ impl Guests {
     fn make_room(&mut self, stage: Stage) {
         let queue = stage as usize;
         let too_large = |guests: &Guests| stage == Stage::Sending && guests.bodies.are_too_large();
-        while self.queues[queue].len() > stage.most()
+        while self.queues[queue].len() > stage.most(self.room)
             || (too_large(self) && self.queues[queue].len() > 1)
         {
             let &(_, eldest) = self.queues[queue].first().expect("more than there may be");

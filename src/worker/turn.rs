@@ -165,6 +165,10 @@ impl Worker {
             error!(self.log, "connections cannot be accepted: {why}";
                 "event" => "error", "error" => "accept");
         }
+        // Who came just now has not been heard yet: it is one of those before who goes.
+        if accepted.out_of_descriptors && self.guests.free_descriptors() {
+            self.listeners.resume();
+        }
         for (socket, peer) in accepted.connections {
             if !self.arrival.takes(peer.ip()) {
                 self.counts.proxy_error();

@@ -3,6 +3,13 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::*;
+use crate::limits::{
+    BODIES_BYTES_MAX, GUESTS_MAX, SLOW_GUESTS_MAX, STATIC_BODY_BYTES_MAX, WORKERS_MAX,
+};
+
+/// That of an only worker.
+const ROOM: Room =
+    Room { guests: GUESTS_MAX, slow_guests: SLOW_GUESTS_MAX, bodies_bytes: BODIES_BYTES_MAX };
 
 struct House {
     listener: TcpListener,
@@ -13,7 +20,7 @@ struct House {
 impl House {
     fn new() -> House {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        House { listener, guests: Guests::new(1), now: Instant::now() }
+        House { listener, guests: Guests::new(ROOM), now: Instant::now() }
     }
 
     fn enter(&mut self) -> (ViewerKey, TcpStream) {
@@ -41,6 +48,10 @@ impl House {
                 asked_for.push(request.path);
                 match asked_for.last().unwrap().as_str() {
                     "/later" => Next::Wait(asker),
+                    "/largest" => {
+                        let body = vec![b'x'; STATIC_BODY_BYTES_MAX];
+                        Next::Send(asker.answer(Response::with_body(200, "a/b", body)))
+                    }
                     "/large" => {
                         let body = vec![b'x'; GUESTS_BYTES_PER_TURN_MAX];
                         Next::Send(asker.answer(Response::with_body(200, "a/b", body)))
@@ -51,6 +62,31 @@ impl House {
             _ => Next::Gone,
         });
         asked_for
+    }
+}
+
+impl House {
+    /// Turns until everybody has read to the end; how many asked meanwhile, and what each got.
+    fn read_all(&mut self, fars: Vec<(ViewerKey, TcpStream)>) -> (usize, Vec<usize>) {
+        let read = |mut far: TcpStream| {
+            let mut got = Vec::new();
+            // Who is turned out in the middle may get a reset: what it has tells.
+            let _reset = far.read_to_end(&mut got);
+            got.len()
+        };
+        let readers: Vec<_> =
+            fars.into_iter().map(|(_, far)| std::thread::spawn(move || read(far))).collect();
+        let mut asked = 0;
+        while readers.iter().any(|reader| !reader.is_finished()) {
+            // What the kernel would tell: there is room again.
+            let all: Vec<_> = self.guests.places.iter().map(|(i, p)| (i, p.generation)).collect();
+            for (index, generation) in all {
+                self.guests.mark(ViewerKey { index, generation });
+            }
+            asked += self.turn().len();
+            std::thread::yield_now();
+        }
+        (asked, readers.into_iter().map(|reader| reader.join().unwrap()).collect())
     }
 }
 
@@ -213,29 +249,46 @@ fn large_answers_share_what_may_be_sent_in_a_turn() {
     let mut asked = house.turn().len();
     assert!(house.guests.budget < GUESTS_BYTES_PER_TURN_MAX, "something was sent");
     assert!(house.guests.have_work(), "who had no share has one in the next turn");
-    let readers: Vec<_> = fars
-        .into_iter()
-        .map(|(_, mut far)| {
-            std::thread::spawn(move || {
-                let mut got = Vec::new();
-                far.read_to_end(&mut got).unwrap();
-                got.len()
-            })
-        })
-        .collect();
-    while readers.iter().any(|reader| !reader.is_finished()) {
-        // What the kernel would tell: there is room again.
-        let all: Vec<_> = house.guests.places.iter().map(|(i, p)| (i, p.generation)).collect();
-        for (index, generation) in all {
-            house.guests.mark(ViewerKey { index, generation });
-        }
-        asked += house.turn().len();
-        std::thread::yield_now();
-    }
+    let (later, lengths) = house.read_all(fars);
+    asked += later;
     assert_eq!(asked, 12);
-    for reader in readers {
-        assert!(reader.join().unwrap() > GUESTS_BYTES_PER_TURN_MAX, "head and body");
+    assert!(lengths.iter().all(|&got| got > GUESTS_BYTES_PER_TURN_MAX), "head and body");
+}
+
+#[test]
+fn the_largest_answers_are_sent_whole_by_one_of_many_workers() {
+    let mut house = House::new();
+    house.guests = Guests::new(Room::of(WORKERS_MAX, u64::MAX));
+    let mut fars: Vec<_> = (0..2).map(|_| house.enter()).collect();
+    for (_, far) in &mut fars {
+        far.write_all(b"GET /largest HTTP/1.0\r\n\r\n").unwrap();
     }
+    let (_, lengths) = house.read_all(fars);
+    assert!(lengths.iter().all(|&got| got > STATIC_BODY_BYTES_MAX), "{lengths:?}");
+    assert_eq!(house.guests.take_turned_out(), 0);
+}
+
+#[test]
+fn for_want_of_descriptors_the_eldest_go_and_those_with_an_answer_last() {
+    let mut house = House::new();
+    let (waiting, mut far) = house.enter();
+    far.write_all(b"GET /later HTTP/1.0\r\n\r\n").unwrap();
+    house.turn();
+    let mut idle = Vec::new();
+    for _ in 0..GUESTS_FOR_DESCRIPTORS + 5 {
+        house.now += Duration::from_millis(1);
+        idle.push(house.enter());
+    }
+    assert!(house.guests.free_descriptors());
+    assert_eq!(house.guests.take_turned_out(), GUESTS_FOR_DESCRIPTORS as u64);
+    assert_eq!(house.guests.len(), 1 + 5);
+    for (key, far) in &mut idle[..GUESTS_FOR_DESCRIPTORS] {
+        assert!(house.guests.take(*key).is_none());
+        assert_eq!(far.read(&mut [0]).unwrap(), 0, "its connection is closed");
+    }
+    assert!(house.guests.take(waiting).is_some());
+    house.guests = Guests::new(ROOM);
+    assert!(!house.guests.free_descriptors(), "there is nobody");
 }
 
 #[test]
