@@ -2,8 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::Instant;
 
 use mio::{Registry, Waker};
@@ -76,7 +76,9 @@ pub struct HandedOver {
 /// Sends commands to a worker, and wakes it.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    queue: SyncSender<Command>,
+    queue: SyncSender<Queued>,
+    /// Commands of other workers that wait.
+    handed_over: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
     waker: Arc<Waker>,
@@ -86,9 +88,35 @@ pub struct Sender {
 #[derive(Debug)]
 pub struct Orders {
     /// Commands, in their order.
-    pub commands: Receiver<Command>,
+    pub commands: Commands,
     stop: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
+}
+
+/// A command that waits.
+#[derive(Debug)]
+struct Queued {
+    command: Command,
+    /// It is another worker's, and counted.
+    handed_over: bool,
+}
+
+/// The commands that wait for a worker.
+#[derive(Debug)]
+pub struct Commands {
+    queue: Receiver<Queued>,
+    handed_over: Arc<AtomicUsize>,
+}
+
+impl Commands {
+    /// The next one, if there is any. Never waits.
+    pub fn try_recv(&self) -> Result<Command, TryRecvError> {
+        let Queued { command, handed_over } = self.queue.try_recv()?;
+        if handed_over {
+            self.handed_over.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(command)
+    }
 }
 
 impl Orders {
@@ -104,15 +132,18 @@ impl Orders {
 }
 
 /// Makes the queue of a worker of a node with so many streams. There is at most one attempt a
-/// stream; the rest of the room is for answers, and for what other workers hand over. A thread that
-/// finds the queue full waits for the worker; another worker never does.
+/// stream; the rest of the room is for answers, and for what other workers hand over, which have
+/// their part of it and no more. A thread that finds the queue full waits for the worker; another
+/// worker never does.
 pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Orders)> {
-    let (queue, commands) = sync_channel(streams + ANSWERS_MAX + HANDED_OVER_MAX);
+    let (queue, waiting) = sync_channel(streams + ANSWERS_MAX + HANDED_OVER_MAX);
     let stop = Arc::new(AtomicBool::new(false));
     let waker = Arc::new(Waker::new(registry, Token::Commands.into())?);
     let closed = Arc::new(AtomicBool::new(false));
+    let handed_over = Arc::new(AtomicUsize::new(0));
+    let commands = Commands { queue: waiting, handed_over: Arc::clone(&handed_over) };
     let orders = Orders { commands, stop: Arc::clone(&stop), closed: Arc::clone(&closed) };
-    Ok((Sender { queue, stop, closed, waker }, orders))
+    Ok((Sender { queue, handed_over, stop, closed, waker }, orders))
 }
 
 impl Sender {
@@ -132,11 +163,23 @@ impl Sender {
         if self.closed.load(Ordering::Acquire) {
             return Err(command);
         }
-        self.queue.try_send(command).map_err(|error| match error {
-            TrySendError::Full(command) | TrySendError::Disconnected(command) => command,
-        })?;
-        self.wake();
-        Ok(())
+        // Counted before it is there: it may be taken at once.
+        let before = self.handed_over.fetch_add(1, Ordering::Relaxed);
+        let refused = if before < HANDED_OVER_MAX {
+            match self.queue.try_send(Queued { command, handed_over: true }) {
+                Ok(()) => {
+                    self.wake();
+                    return Ok(());
+                }
+                Err(TrySendError::Full(queued) | TrySendError::Disconnected(queued)) => {
+                    queued.command
+                }
+            }
+        } else {
+            command
+        };
+        self.handed_over.fetch_sub(1, Ordering::Relaxed);
+        Err(refused)
     }
 
     /// Tells the worker to stop. Never waits, not for one that hangs either.
@@ -147,7 +190,7 @@ impl Sender {
 
     fn send(&self, command: Command) {
         // A worker that is gone needs no commands; what they carry is closed by dropping it.
-        if self.queue.send(command).is_ok() {
+        if self.queue.send(Queued { command, handed_over: false }).is_ok() {
             self.wake();
         }
     }
@@ -196,3 +239,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
