@@ -64,6 +64,6 @@ fn a_thousand_idle_streams_cost_no_work() {
     viewer.watchers[0].verifier.assert_perfect("the viewer");
     let (of_streams, turns) = (after.0 - before.0, after.1 - before.1);
     assert!(turns > 100, "{turns} turns");
-    // One may end between the two looks.
-    assert!(of_streams <= turns + 1, "{of_streams} turns of streams in {turns} turns");
+    // One may have ended between the counts of the first look, one be under way at the last.
+    assert!(of_streams <= turns + 2, "{of_streams} turns of streams in {turns} turns");
 }
