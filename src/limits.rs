@@ -161,14 +161,14 @@ pub const FORWARDED_ELEMENTS_MAX: usize = 32;
 pub const USER_AGENT_BYTES_MAX: usize = 256;
 /// Time from the connection, or from the last answer, to the end of a request head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections of all workers that are no viewer's: who has not asked yet, waits for an answer or is
-/// sent one.
+/// Connections of all workers that are no viewer's: who has not asked yet, waits for an answer or
+/// is sent one.
 pub const GUESTS_MAX: usize = 8192;
 /// How many of them may wait for an answer, and how many may be sent one: a quarter is left for who
 /// asks. So in each worker's share.
 pub const SLOW_GUESTS_MAX: usize = GUESTS_MAX / 8 * 3;
-/// They take this part of the descriptors that the process may have at most: a half, the rest is for
-/// viewers.
+/// They take this part of the descriptors that the process may have at most: a half, the rest is
+/// for viewers.
 pub const GUESTS_DESCRIPTORS_DIVISOR: usize = 2;
 /// A worker's share of them, however few descriptors and however many workers there are.
 pub const GUESTS_PER_WORKER_MIN: usize = 32;
@@ -186,8 +186,8 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
 /// Requests on one connection.
 pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
-/// Answers that wait to be taken by a worker, which looks for them once a turn; who makes more waits
-/// for it.
+/// Answers that wait to be taken by a worker, which looks for them once a turn; who makes more
+/// waits for it.
 pub const ANSWERS_MAX: usize = 1024;
 /// What other workers have handed over to one and it has not heeded yet, requests for its streams
 /// above all; more are refused. They do not take the room of answers.

@@ -26,8 +26,8 @@ use crate::viewer::stall::Verdict;
 use crate::viewer::{Departure, State, Viewer};
 
 impl Stream {
-    /// Offers the chunk from `from` to `to` to every live viewer: by the trunk, in parts that fit it,
-    /// or in writes where there are so few viewers that loading it does not pay.
+    /// Offers the chunk from `from` to `to` to every live viewer: by the trunk, in parts that fit
+    /// it, or in writes where there are so few viewers that loading it does not pay.
     pub(super) fn fan_out(
         &mut self,
         trunk: &mut Trunk,

@@ -173,8 +173,8 @@ impl Guests {
         }
     }
 
-    /// Turns out the eldest, so that there are descriptors for connections that wait to be accepted.
-    /// Answers whether there was anybody.
+    /// Turns out the eldest, so that there are descriptors for connections that wait to be
+    /// accepted. Answers whether there was anybody.
     pub fn free_descriptors(&mut self) -> bool {
         (0..GUESTS_FOR_DESCRIPTORS).take_while(|_| self.turn_out_eldest()).count() > 0
     }
