@@ -77,11 +77,17 @@ const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);
 pub const PERIOD_MIN: Duration = Duration::from_millis(5);
 /// Longest time from one turn to the next, unless configured.
 pub const PERIOD_MAX: Duration = Duration::from_millis(60);
-/// Shortest time between turns when an upstream brings more than [`INTAKE_BYTES_PER_TURN`].
+/// Shortest time between turns when an upstream brings more than [`INTAKE_BYTES_PER_TURN_MAX`].
 pub const PERIOD_HURRY_MIN: Duration = Duration::from_millis(1);
-/// What one upstream is to bring in a turn at most, by shorter turns: well below what the kernel
-/// buffers for it (208 KiB on a unix socket), and larger chunks do not pay.
+/// What one upstream is to bring in a turn, by turns that are shorter than their cost suggests, but
+/// not shorter than configured: larger chunks do not pay.
 pub const INTAKE_BYTES_PER_TURN: usize = 128 * 1024;
+/// What it may bring, by turns as short as need be: below what the kernel buffers for it (208 KiB
+/// on a unix socket).
+pub const INTAKE_BYTES_PER_TURN_MAX: usize = 160 * 1024;
+/// Time over which what an upstream brings is averaged: longer than any turn, so that one chunk is
+/// no rate.
+pub const INTAKE_WINDOW: Duration = Duration::from_millis(100);
 /// The next turn begins so many times the cost of the last one after its beginning.
 pub const PERIOD_COST_FACTOR: u32 = 4;
 /// Room asked for in the trunk and in the lane: 64 slots.
@@ -137,6 +143,8 @@ pub const FEED_TIME_MAX: Duration = Duration::from_millis(60);
 
 const _: () = assert!(PERIOD_MIN.as_nanos() <= PERIOD_MAX.as_nanos());
 const _: () = assert!(PERIOD_MAX.as_millis() <= TURN_MILLISECONDS_MAX as u128);
+const _: () = assert!(TURN_MILLISECONDS_MAX as u128 <= INTAKE_WINDOW.as_millis());
+const _: () = assert!(INTAKE_BYTES_PER_TURN <= INTAKE_BYTES_PER_TURN_MAX);
 const _: () = assert!(BLOCK_BYTES > 2 * ROOM_BYTES_MIN && ROOM_BYTES_MIN > PACKET_BYTES);
 const _: () = assert!(SLICES_MAX * (BLOCK_BYTES - ROOM_BYTES_MIN) > TRUNK_BYTES);
 const _: () = assert!(FILL_BYTES_PER_TURN_MAX <= LAG_BYTES_MAX / 2);

@@ -7,7 +7,10 @@ use slog::error;
 use super::token::Token;
 use super::{Worker, watch};
 use crate::config::TurnPeriod;
-use crate::limits::{FEED_TIME_MAX, INTAKE_BYTES_PER_TURN, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN};
+use crate::limits::{
+    FEED_TIME_MAX, INTAKE_BYTES_PER_TURN, INTAKE_BYTES_PER_TURN_MAX, INTAKE_WINDOW,
+    PERIOD_COST_FACTOR, PERIOD_HURRY_MIN,
+};
 use crate::viewer::Connection;
 use crate::viewer::allowance::Allowance;
 use crate::viewer::asking::Asking;
@@ -18,13 +21,16 @@ pub struct Period {
     mode: TurnPeriod,
     length: Duration,
     due: Instant,
+    /// When the last turn began.
+    began: Instant,
+    intake: Intake,
 }
 
 impl Period {
     /// The first turn is due at `now`.
     pub fn new(mode: TurnPeriod, now: Instant) -> Period {
         let (TurnPeriod::Adaptive { min: length, .. } | TurnPeriod::Fixed(length)) = mode;
-        Period { mode, length, due: now }
+        Period { mode, length, due: now, began: now, intake: Intake::default() }
     }
 
     /// Whether it is what was configured, whatever comes.
@@ -40,9 +46,11 @@ impl Period {
     /// Takes note of a turn: when it began, what it took, the most that one upstream brought, and
     /// whether it left something undone because somebody's share was used up.
     pub fn turned(&mut self, began: Instant, took: Duration, intake: usize, undone: bool) {
+        self.intake.took(intake, began.saturating_duration_since(self.began));
+        self.began = began;
         self.length = match self.mode {
             TurnPeriod::Adaptive { min, max } => {
-                adapted(self.length, (took * PERIOD_COST_FACTOR).clamp(min, max), intake)
+                adapted((took * PERIOD_COST_FACTOR).clamp(min, max), min, self.intake)
             }
             TurnPeriod::Fixed(length) => length,
         };
@@ -50,15 +58,37 @@ impl Period {
     }
 }
 
-/// The period after one of `length`. By the cost of its turn it is short when idle and longer under
-/// load (a large chunk costs each viewer less than two small ones), but it is not so long that an
-/// upstream fills the kernel's buffers.
-fn adapted(length: Duration, by_cost: Duration, intake: usize) -> Duration {
-    if intake <= INTAKE_BYTES_PER_TURN {
-        return by_cost;
+/// How fast the upstream comes that brings most.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Intake {
+    bytes_per_second: f64,
+}
+
+impl Intake {
+    /// Takes note of so many bytes that came in so much time.
+    #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
+    fn took(&mut self, bytes: usize, time: Duration) {
+        let before = self.bytes_per_second * INTAKE_WINDOW.as_secs_f64();
+        let over = (INTAKE_WINDOW + time).as_secs_f64();
+        self.bytes_per_second = (before + bytes as f64) / over;
     }
-    let share = u32::try_from(intake.div_ceil(INTAKE_BYTES_PER_TURN)).unwrap_or(u32::MAX);
-    by_cost.min((length / share).max(PERIOD_HURRY_MIN))
+
+    /// The time in which so many bytes come.
+    #[expect(clippy::cast_precision_loss, reason = "it is an estimate")]
+    fn time_of(self, bytes: usize) -> Duration {
+        let seconds = bytes as f64 / self.bytes_per_second;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// The period that suits both what turns cost and what comes in. By its cost it is short when idle
+/// and longer under load (a large chunk costs each viewer less than two small ones), but it is not
+/// so long that chunks become larger than pays, unless `min` says so, nor that an upstream fills
+/// the kernel's buffers, whatever `min` says.
+fn adapted(by_cost: Duration, min: Duration, intake: Intake) -> Duration {
+    let pays = intake.time_of(INTAKE_BYTES_PER_TURN).max(min);
+    let fits = intake.time_of(INTAKE_BYTES_PER_TURN_MAX).max(PERIOD_HURRY_MIN);
+    by_cost.min(pays).min(fits)
 }
 
 /// Shares an allowance out among streams: `serve` takes from it and answers whether there is more
@@ -215,11 +245,32 @@ mod tests {
 
     #[test]
     fn shorter_when_an_upstream_brings_much() {
-        // 400 Mbit/s bring 1 MB in 20 ms: 8 times too much.
-        assert_eq!(adapted(MS(20), MS(20), 1_000_000), MS(20) / 8);
-        assert_eq!(adapted(MS(60), MS(60), 200_000), MS(30));
-        assert_eq!(adapted(MS(5), MS(5), 10_000_000), PERIOD_HURRY_MIN);
-        assert_eq!(adapted(MS(60), MS(60), 100_000), MS(60), "20 Mbit/s in 40 ms do not");
+        for (mbits, took, min, milliseconds) in [
+            (10, 15, 5, 60.0),
+            // 128 KiB in a turn.
+            (60, 15, 5, 17.48),
+            (60, 3, 5, 12.0),
+            (150, 15, 5, 6.99),
+            // Not shorter than is configured, as long as the kernel holds it: 160 KiB in a turn.
+            (60, 15, 20, 20.0),
+            (60, 15, 40, 21.85),
+            (400, 15, 5, 3.28),
+            (10_000, 15, 5, 1.0),
+        ] {
+            let mut now = Instant::now();
+            let mode = TurnPeriod::Adaptive { min: MS(min), max: MS(60) };
+            let mut period = Period::new(mode, now);
+            for turn in 0..1000 {
+                let time = period.due() - now;
+                now += time;
+                let intake = time.as_secs_f64() * f64::from(mbits) * 125_000.0;
+                period.turned(now, MS(took), intake as usize, false);
+                let length = (period.due() - now).as_secs_f64() * 1000.0;
+                let told = format!("{mbits} Mbit/s, {took} ms, at least {min}: {length} ms");
+                // It has come to rest: what one turn brings changes nothing any more.
+                assert!(turn < 900 || (length / milliseconds - 1.0).abs() < 0.01, "{told}");
+            }
+        }
     }
 
     #[test]
