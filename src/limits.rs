@@ -202,8 +202,17 @@ pub const ANSWERS_MAX: usize = 1024;
 pub const HANDED_OVER_MAX: usize = 2048;
 /// How often streams are spread over the workers anew, if that gains anything.
 pub const BALANCE_INTERVAL: Duration = Duration::from_secs(5);
-/// A stream moves if that relieves the busiest worker of this part of a core at least: 5 %.
-pub const BALANCE_GAIN_DIVISOR: u32 = 20;
+/// A stream moves if that relieves the busiest worker of this part of a core at least: 1 %.
+pub const BALANCE_GAIN_DIVISOR: u32 = 100;
+/// And of this part of all that it has to do: what a measurement errs by moves nothing to and fro.
+pub const BALANCE_RELIEF_DIVISOR: u32 = 8;
+/// How long a stream that has moved stays where it is.
+pub const BALANCE_REST: Duration = Duration::from_mins(1);
+/// Workers' loads are compared as if all had turns of this length.
+pub const COMMON_PERIOD: Duration = Duration::from_millis(20);
+/// A viewer's chunk costs what so many bytes more would cost: 4 µs here, and a KiB 0.08 µs. (A core
+/// that is hardly busy takes twice as long for the chunk, and the same for the bytes.)
+pub const VIEWER_CHUNK_BYTES: u32 = 50 * 1024;
 /// Streams that move at a time.
 pub const BALANCE_MOVES_MAX: usize = 8;
 /// Commands that a worker heeds in one turn; joining a stream takes some microseconds.

@@ -13,6 +13,7 @@ pub mod board;
 pub mod deadlines;
 pub mod guests;
 pub mod handoff;
+pub mod load;
 mod spread;
 pub mod streams;
 pub mod token;

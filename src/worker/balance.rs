@@ -5,6 +5,7 @@
 //! one turn to the next. Owns nothing but its thread; the workers do the moving, by
 //! [`super::transfer`].
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +13,9 @@ use std::time::{Duration, Instant};
 
 use super::board::{Board, Loads};
 use super::handoff::{Command, Sender};
-use crate::limits::{BALANCE_GAIN_DIVISOR, BALANCE_INTERVAL, BALANCE_MOVES_MAX};
+use crate::limits::{
+    BALANCE_GAIN_DIVISOR, BALANCE_INTERVAL, BALANCE_MOVES_MAX, BALANCE_RELIEF_DIVISOR, BALANCE_REST,
+};
 
 /// A stream is to move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,14 +32,22 @@ pub struct Move {
 pub fn start(board: Arc<Board>, workers: Arc<[Sender]>) -> io::Result<()> {
     let keep = move || {
         let mut since = Instant::now();
+        let mut moved: HashMap<usize, Instant> = HashMap::new();
         loop {
             thread::sleep(BALANCE_INTERVAL);
-            let loads = board.take_loads();
             let now = Instant::now();
-            for Move { stream, from, to } in plan(&loads, now.duration_since(since)) {
+            let interval = now.duration_since(since);
+            let mut loads = board.take_loads(interval);
+            moved.retain(|_, at| now.duration_since(*at) < BALANCE_REST);
+            for &stream in moved.keys() {
+                loads.streams[stream].fixed = true;
+            }
+            for Move { stream, from, to } in plan(&loads, interval) {
                 // A worker that has no room for an order has other troubles; the next round will
                 // see to it.
-                let _full = workers[from].hand_over(Command::Give { stream, to });
+                if workers[from].hand_over(Command::Give { stream, to }).is_ok() {
+                    moved.insert(stream, now);
+                }
             }
             since = now;
         }
@@ -50,7 +61,6 @@ pub fn start(board: Arc<Board>, workers: Arc<[Sender]>) -> io::Result<()> {
 pub fn plan(loads: &Loads, interval: Duration) -> Vec<Move> {
     let mut workers = loads.workers.clone();
     let mut streams = loads.streams.clone();
-    let least_gain = interval / BALANCE_GAIN_DIVISOR;
     let mut moves = Vec::new();
     while moves.len() < BALANCE_MOVES_MAX {
         let by_load = || (0..workers.len()).map(|worker| (workers[worker], worker));
@@ -64,6 +74,7 @@ pub fn plan(loads: &Loads, interval: Duration) -> Vec<Move> {
         let Some((stream, cost)) = best.map(|(number, stream)| (number, stream.cost)) else {
             break;
         };
+        let least_gain = (interval / BALANCE_GAIN_DIVISOR).max(most / BALANCE_RELIEF_DIVISOR);
         if most.saturating_sub(after(cost)) < least_gain {
             break;
         }

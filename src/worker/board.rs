@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::load::Work;
 use crate::metrics::{StreamMetrics, StreamStatus};
 use crate::stream::gate::Gate;
 
@@ -14,8 +15,28 @@ use crate::stream::gate::Gate;
 #[derive(Debug)]
 pub struct Board {
     streams: Box<[Entry]>,
-    /// What each worker has had to do, in nanoseconds.
-    busy_ns: Box<[AtomicU64]>,
+    workers: Box<[Worked]>,
+}
+
+/// What a worker has done.
+#[derive(Debug, Default)]
+struct Worked {
+    busy_ns: AtomicU64,
+    turns: AtomicU64,
+    chunks: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Worked {
+    fn take(&self) -> Work {
+        let take = |of: &AtomicU64| of.swap(0, Ordering::Relaxed);
+        Work {
+            busy: Duration::from_nanos(take(&self.busy_ns)),
+            turns: take(&self.turns),
+            chunks: take(&self.chunks),
+            bytes: take(&self.bytes),
+        }
+    }
 }
 
 /// A stream on the board.
@@ -37,7 +58,7 @@ pub struct Entry {
     pub metrics: StreamMetrics,
 }
 
-/// What streams and workers had to do in an interval.
+/// What streams and workers had to do in an interval, as if all turns were of one length.
 #[derive(Clone, Debug)]
 pub struct Loads {
     /// Each worker's time.
@@ -67,8 +88,8 @@ impl StreamLoad {
 impl Board {
     /// Streams in the order of their numbers, and so many workers.
     pub fn new(streams: impl IntoIterator<Item = Entry>, workers: usize) -> Board {
-        let busy_ns = (0..workers).map(|_| AtomicU64::new(0)).collect();
-        Board { streams: streams.into_iter().collect(), busy_ns }
+        let workers = (0..workers).map(|_| Worked::default()).collect();
+        Board { streams: streams.into_iter().collect(), workers }
     }
 
     /// Where the stream is served.
@@ -112,27 +133,56 @@ impl Board {
         self.streams[stream].metrics.refused(reason);
     }
 
-    /// Counts what a stream's turn took.
+    /// Counts what a stream's turn took. For one in every worker nobody asks.
     pub fn spent(&self, stream: usize, took: Duration) {
-        self.streams[stream].cost_ns.fetch_add(nanoseconds(took), Ordering::Relaxed);
+        let Entry { hot, cost_ns, .. } = &self.streams[stream];
+        if !hot {
+            cost_ns.fetch_add(nanoseconds(took), Ordering::Relaxed);
+        }
     }
 
     /// Counts what a worker had to do.
     pub fn worked(&self, worker: usize, took: Duration) {
-        self.busy_ns[worker].fetch_add(nanoseconds(took), Ordering::Relaxed);
+        self.workers[worker].busy_ns.fetch_add(nanoseconds(took), Ordering::Relaxed);
     }
 
-    /// What everybody had to do since the last time.
-    pub fn take_loads(&self) -> Loads {
-        let take = |of: &AtomicU64| Duration::from_nanos(of.swap(0, Ordering::Relaxed));
-        let of_stream = |entry: &Entry| StreamLoad {
-            owner: entry.owner.load(Ordering::Acquire),
-            cost: take(&entry.cost_ns),
-            fixed: entry.hot,
+    /// Counts a worker's turn, and the chunks it has sent, once for each viewer.
+    pub fn turned(&self, worker: usize, chunks: u64, bytes: u64) {
+        let worked = &self.workers[worker];
+        worked.turns.fetch_add(1, Ordering::Relaxed);
+        worked.chunks.fetch_add(chunks, Ordering::Relaxed);
+        worked.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// What everybody had to do since the last time, which was so long ago.
+    pub fn take_loads(&self, interval: Duration) -> Loads {
+        let work: Vec<Work> = self.workers.iter().map(Worked::take).collect();
+        let of_stream = |Entry { owner, cost_ns, hot, .. }: &Entry| {
+            let cost = Duration::from_nanos(cost_ns.swap(0, Ordering::Relaxed));
+            (owner.load(Ordering::Acquire), cost, *hot)
         };
+        Loads::of(&work, self.streams.iter().map(of_stream), interval)
+    }
+}
+
+impl Loads {
+    /// Those of workers that have done so much, and of streams: the worker that has each, the time
+    /// of its turns, and whether it stays there.
+    pub fn of(
+        work: &[Work],
+        streams: impl Iterator<Item = (usize, Duration, bool)>,
+        interval: Duration,
+    ) -> Loads {
+        let factors: Vec<f64> = work.iter().map(|work| work.in_common_turns(interval)).collect();
+        let stream = |(owner, cost, fixed): (usize, Duration, bool)| StreamLoad {
+            owner,
+            cost: cost.mul_f64(factors[owner]),
+            fixed,
+        };
+        let worker = |(work, factor): (&Work, &f64)| work.busy.mul_f64(*factor);
         Loads {
-            workers: self.busy_ns.iter().map(take).collect(),
-            streams: self.streams.iter().map(of_stream).collect(),
+            workers: work.iter().zip(&factors).map(worker).collect(),
+            streams: streams.map(stream).collect(),
         }
     }
 }

@@ -167,17 +167,19 @@ impl Worker {
     /// Serves viewers who are catching up, and marks the streams with more to do. Answers whether
     /// there are any.
     fn catch_up(&mut self, streams: Vec<usize>, now: Instant) -> bool {
-        let (mut began, mut sent) = (Instant::now(), 0);
+        let (mut began, mut sent, mut chunks) = (Instant::now(), 0, 0);
         let again = share(&streams, &mut Allowance::of_a_turn(), |number, allowance| {
             self.streams.unmark(number);
             let Some(stream) = self.streams.get_mut(number) else { return false };
             let more = stream.catch_up(allowance, now);
             sent += stream.take_sent();
+            chunks += stream.viewers() as u64;
             self.streams.settle(number, now);
             began = self.spent(number, began);
             more
         });
         self.counts.sent(sent);
+        self.board.turned(self.number, chunks, sent);
         self.streams.reuse(streams);
         for &number in &again {
             self.streams.mark(number);

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::worker::board::StreamLoad;
+use crate::worker::load::Work;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -28,7 +29,7 @@ fn the_stream_moves_that_helps_most() {
     for (streams, moves) in [
         // Nothing to do.
         (&[(0, 40), (1, 38)][..], &[][..]),
-        (&[(0, 3), (0, 3)], &[]),
+        (&[(0, 45), (0, 5), (1, 38)], &[]),
         // One heavy stream cannot be halved by moving it.
         (&[(0, 90)], &[]),
         (&[(0, 90), (0, 1), (1, 1)], &[]),
@@ -82,5 +83,91 @@ proptest! {
             before = spread(&loads);
         }
         prop_assert_eq!(plan(&loads, SECOND), []);
+    }
+}
+
+/// What a machine takes for a chunk to a viewer, in microseconds, and for a KiB of it.
+#[derive(Clone, Copy, Debug)]
+struct Machine {
+    chunk: f64,
+    kib: f64,
+}
+
+/// The machine that `VIEWER_CHUNK_BYTES` was measured on.
+const THIS: Machine = Machine { chunk: 4.0, kib: 0.08 };
+
+/// One that is three times as slow.
+const SLOW: Machine = Machine { chunk: 3.0 * THIS.chunk, kib: 3.0 * THIS.kib };
+
+/// How long a worker with so many viewers of so many Mbit/s makes its turns, and how long each
+/// takes, in milliseconds: as [`crate::worker::turn`] does.
+fn settled(viewers: u32, mbits: f64, machine: Machine) -> (f64, f64) {
+    let mut period = 5.0;
+    let mut took = 0.0;
+    for _ in 0..1000 {
+        let kib = mbits * period / 8.192;
+        took = f64::from(viewers) * (machine.chunk + machine.kib * kib) / 1000.0;
+        period = (4.0 * took).clamp(5.0, 60.0_f64).max(took);
+    }
+    (period, took)
+}
+
+/// What is measured of two workers in a second, with streams as (owner, viewers).
+fn measured(streams: &[(usize, u32)], mbits: f64, machine: Machine) -> (Vec<Work>, Loads) {
+    let (mut work, mut factor) = (Vec::new(), Vec::new());
+    for worker in 0..2 {
+        let viewers = streams.iter().filter(|of| of.0 == worker).map(|of| of.1).sum::<u32>();
+        let (period, took) = settled(viewers, mbits, machine);
+        let turns = 1000.0 / period;
+        work.push(Work {
+            busy: SECOND.mul_f64(took / period),
+            turns: turns as u64,
+            chunks: (turns * f64::from(viewers)) as u64,
+            bytes: (mbits * 125_000.0 * f64::from(viewers)) as u64,
+        });
+        factor.push(took / period / f64::from(viewers.max(1)));
+    }
+    let cost = |&(owner, viewers): &(usize, u32)| {
+        (owner, SECOND.mul_f64(factor[owner] * f64::from(viewers)), false)
+    };
+    let loads = Loads::of(&work, streams.iter().map(cost), SECOND);
+    (work, loads)
+}
+
+#[test]
+fn a_worker_with_more_viewers_has_more_to_do_though_it_is_as_busy() {
+    let mut streams = [(0, 60), (0, 60), (0, 60), (0, 60), (0, 60), (1, 60), (1, 60)];
+    let (work, loads) = measured(&streams, 4.0, SLOW);
+    let busy = |worker: usize| work[worker].busy.as_secs_f64();
+    assert!((busy(0) / busy(1) - 1.0).abs() < 0.05, "{work:?}: time tells nothing");
+    let load = |worker: usize| loads.workers[worker].as_secs_f64();
+    assert!((load(0) / load(1) / 2.5 - 1.0).abs() < 0.1, "{loads:?}");
+    let moves = plan(&loads, SECOND);
+    assert!(matches!(moves[..], [Move { from: 0, to: 1, .. }]), "{moves:?}");
+    streams[moves[0].stream].0 = 1;
+    assert_eq!(plan(&measured(&streams, 4.0, SLOW).1, SECOND), [], "240 and 180");
+}
+
+proptest! {
+    #[test]
+    fn nothing_moves_to_and_fro_on_any_machine(
+        streams in proptest::collection::vec((0_usize..2, 1_u32..80), 1..30),
+        mbits in 1.0..20.0,
+        slowness in 0.5..4.0,
+        chunk in 0.7..3.0,
+    ) {
+        let machine = Machine { chunk: THIS.chunk * slowness * chunk, kib: THIS.kib * slowness };
+        // As much as one of them could do: what a worker does beyond that is no measure.
+        let viewers = streams.iter().map(|of| of.1).sum();
+        prop_assume!(settled(viewers, mbits, machine).1 < 60.0);
+        let mut streams = streams;
+        let mut moves = plan(&measured(&streams, mbits, machine).1, SECOND);
+        for _round in 0..10 {
+            for Move { stream, to, .. } in &moves {
+                streams[*stream].0 = *to;
+            }
+            moves = plan(&measured(&streams, mbits, machine).1, SECOND);
+        }
+        prop_assert_eq!(moves, []);
     }
 }
