@@ -38,9 +38,8 @@ pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 pub const BUFFER_PACKETS_MAX: usize = 1_000_000;
 /// `maxconnections`, `fullconnections` and `max_per_address`: more than any machine has.
 pub const CONNECTIONS_MAX: usize = 1_000_000_000;
-/// The longest configurable period of turns: a longer one saves nothing (a chunk of 64 KiB costs
-/// hardly more than its bytes), and a viewer takes no more than [`UNSENT_BYTES_MAX`] a turn when in
-/// need.
+/// The longest configurable period of turns: a longer one saves nothing, and a viewer takes no more
+/// than [`UNSENT_BYTES_MAX`] a turn when in need.
 pub const TURN_MILLISECONDS_MAX: usize = 100;
 /// `workers`: more threads than cores gain nothing, and few machines have more cores.
 pub const WORKERS_MAX: usize = 256;
@@ -79,14 +78,11 @@ pub const PERIOD_MIN: Duration = Duration::from_millis(5);
 pub const PERIOD_MAX: Duration = Duration::from_millis(60);
 /// Shortest time between turns when an upstream brings more than [`INTAKE_BYTES_PER_TURN_MAX`].
 pub const PERIOD_HURRY_MIN: Duration = Duration::from_millis(1);
-/// What one upstream is to bring in a turn, by turns that are shorter than their cost suggests, but
-/// not shorter than configured: larger chunks do not pay.
+/// What one upstream is to bring in a turn, by turns not shorter than configured.
 pub const INTAKE_BYTES_PER_TURN: usize = 128 * 1024;
-/// What it may bring, by turns as short as need be: below what the kernel buffers for it (208 KiB
-/// on a unix socket).
+/// What it may bring: below what the kernel buffers for it (208 KiB on a unix socket).
 pub const INTAKE_BYTES_PER_TURN_MAX: usize = 160 * 1024;
-/// Time over which what an upstream brings is averaged: longer than any turn, so that one chunk is
-/// no rate.
+/// Time over which what an upstream brings is averaged: longer than most turns.
 pub const INTAKE_WINDOW: Duration = Duration::from_millis(100);
 /// The next turn begins so many times the cost of the last one after its beginning.
 pub const PERIOD_COST_FACTOR: u32 = 4;
@@ -114,19 +110,15 @@ pub const CATCH_UP_BYTES_PER_TURN_MAX: usize = 512 * 1024;
 pub const CATCH_UP_WORK_BYTES_PER_TURN: usize = 16 * 1024 * 1024;
 /// A call costs what so many bytes more would cost: 4.5 µs here, and a KiB 0.15 µs.
 pub const CATCH_UP_CALL_BYTES: usize = 32 * 1024;
-/// Bytes written to guests in one turn, all together: answers that are no stream make no viewer
-/// wait for more than a few milliseconds.
+/// Bytes written to guests in one turn, all together: viewers wait for some milliseconds at most.
 pub const GUESTS_BYTES_PER_TURN_MAX: usize = 4 * 1024 * 1024;
-/// What two turns' data can raise a lag limit to, and how far a viewer may lag who waits for
-/// nothing but us: for its share of a turn.
+/// What two turns' data can raise a lag limit to, and how far one may lag who waits for our share.
 pub const LAG_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Room asked for in the pipe between a command, file, FIFO or TLS connection and a worker.
 pub const UPSTREAM_PIPE_BYTES: usize = 1024 * 1024;
-/// Room asked for in a pipe that a thread of ours writes: it waits as well as a full socket does,
-/// and without root all pipes together have 64 MiB (pipe(7), `pipe-user-pages-soft`).
+/// The same in a pipe that a thread of ours writes: without root all pipes share 64 MiB (pipe(7)).
 pub const PIPED_BYTES: usize = 256 * 1024;
-/// Room in the pipe to another worker's part of a stream, below which its viewers are better served
-/// by the owner: a turn of 60 ms brings 60 KB at 8 Mbit/s.
+/// Room in a pipe to another worker, below which its viewers are better served by the owner.
 pub const FEED_PIPE_BYTES_MIN: usize = 64 * 1024;
 /// Events taken from the kernel at once.
 pub const EVENTS_MAX: usize = 1024;
@@ -137,8 +129,7 @@ pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 pub const BACKLOG_MAX: i32 = 4096;
 
-/// Time in which streams send to who is live, in one turn; the others are the first in the next. An
-/// overloaded worker goes on taking connections in, and no stream waits for ever.
+/// Time in which streams send to who is live, in one turn; the others are the first in the next.
 pub const FEED_TIME_MAX: Duration = Duration::from_millis(60);
 
 const _: () = assert!(PERIOD_MIN.as_nanos() <= PERIOD_MAX.as_nanos());
@@ -169,14 +160,12 @@ pub const FORWARDED_ELEMENTS_MAX: usize = 32;
 pub const USER_AGENT_BYTES_MAX: usize = 256;
 /// Time from the connection, or from the last answer, to the end of a request head.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections of all workers that are no viewer's: who has not asked yet, waits for an answer or
-/// is sent one.
+/// Connections of all workers that are no viewer's: who asks, waits for an answer or is sent one.
 pub const GUESTS_MAX: usize = 8192;
 /// How many of them may wait for an answer, and how many may be sent one: a quarter is left for who
 /// asks. So in each worker's share.
 pub const SLOW_GUESTS_MAX: usize = GUESTS_MAX / 8 * 3;
-/// They take this part of the descriptors that the process may have at most: a half, the rest is
-/// for viewers.
+/// They take a half of the descriptors that the process may have: the rest is for viewers.
 pub const GUESTS_DESCRIPTORS_DIVISOR: usize = 2;
 /// A worker's share of them, however few descriptors and however many workers there are.
 pub const GUESTS_PER_WORKER_MIN: usize = 32;
@@ -194,11 +183,9 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 pub const SEND_TIMEOUT: Duration = Duration::from_mins(2);
 /// Requests on one connection.
 pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
-/// Answers that wait to be taken by a worker, which looks for them once a turn; who makes more
-/// waits for it.
+/// Answers that wait to be taken by a worker, once a turn; who makes more waits for it.
 pub const ANSWERS_MAX: usize = 1024;
-/// What other workers have handed over to one and it has not heeded yet, requests for its streams
-/// above all; more are refused. They do not take the room of answers.
+/// Commands of other workers that wait for one, beside the answers; more are refused.
 pub const HANDED_OVER_MAX: usize = 2048;
 /// How often streams are spread over the workers anew, if that gains anything.
 pub const BALANCE_INTERVAL: Duration = Duration::from_secs(5);
@@ -210,8 +197,7 @@ pub const BALANCE_RELIEF_DIVISOR: u32 = 8;
 pub const BALANCE_REST: Duration = Duration::from_mins(1);
 /// Workers' loads are compared as if all had turns of this length.
 pub const COMMON_PERIOD: Duration = Duration::from_millis(20);
-/// A viewer's chunk costs what so many bytes more would cost: 4 µs here, and a KiB 0.08 µs. (A core
-/// that is hardly busy takes twice as long for the chunk, and the same for the bytes.)
+/// A viewer's chunk costs what so many bytes more would cost: 4 µs here, and a KiB 0.08 µs.
 pub const VIEWER_CHUNK_BYTES: u32 = 50 * 1024;
 /// Streams that move at a time.
 pub const BALANCE_MOVES_MAX: usize = 8;
@@ -219,8 +205,7 @@ pub const BALANCE_MOVES_MAX: usize = 8;
 pub const COMMANDS_PER_TURN_MAX: usize = 1024;
 /// Questions about the node that wait to be answered.
 pub const DESK_JOBS_MAX: usize = 1024;
-/// How long a text of all metrics is sent to those who ask for it on the main port: a crowd of them
-/// costs what one costs.
+/// How long a text of all metrics is sent to those who ask on the main port: a crowd costs as one.
 pub const METRICS_SHARED_FOR: Duration = Duration::from_millis(100);
 /// A file that viewers get before a stream.
 pub const PREAMBLE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -249,8 +234,7 @@ pub const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(20);
 pub const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the viewers of a stream who take nothing are looked at.
 pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// Window probes in a row that a paused viewer leaves unanswered before it is gone. One or two get
-/// lost with a path that is broken for a few seconds.
+/// Window probes in a row that a paused viewer leaves unanswered before it is gone.
 pub const STALL_PROBES_MAX: u8 = 3;
 
 const _: () = assert!(TARGET_BYTES_MAX + 64 < HEAD_BYTES_MAX);
@@ -270,8 +254,7 @@ pub const UPSTREAM_HEAD_BYTES_MAX: usize = 32 * 1024;
 pub const REDIRECTS_MAX: usize = 10;
 /// Time between two attempts, however small `reconnect` is.
 pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
-/// Chance adds to `reconnect` this part of it at most: enough to spread attempts, little enough for
-/// an operator who waits.
+/// Chance adds to `reconnect` this part of it at most: enough to spread attempts.
 pub const RECONNECT_EXTRA_DIVISOR: u32 = 5;
 /// Attempts on a stream's upstreams that are shown, the last ones.
 pub const ATTEMPTS_SHOWN_MAX: usize = 8;
@@ -285,8 +268,7 @@ pub const COMMAND_LAST_READS_MAX: usize = 16;
 pub const COMMAND_END_TIMEOUT: Duration = Duration::from_millis(800);
 /// Bytes read of a TLS connection at once, and passed on at once; a record has 16 KiB at most.
 pub const TLS_READ_BYTES: usize = 32 * 1024;
-/// Stack of a thread that dials, decrypts, plays a file or minds a command. A TLS handshake takes
-/// less than 96 KiB of it, without optimization.
+/// Stack of a thread that dials, decrypts (less than 96 KiB), plays a file or minds a command.
 pub const DIAL_STACK_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(COMMAND_END_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());
@@ -295,8 +277,7 @@ const _: () = assert!(COMMAND_END_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis(
 
 /// Packets in a row that prove each other in a hunt for sync.
 pub const SYNC_ROW_PACKETS: usize = 3;
-/// Packets of one PID whose counters follow each other, which prove the last of them in a hunt for
-/// sync.
+/// Packets of one PID with counters in a row, which prove the last of them in a hunt for sync.
 pub const SYNC_KIN_PACKETS: usize = 5;
 /// PIDs of rejected candidates that a hunt for sync remembers.
 pub const SYNC_SUSPECTS_MAX: usize = 32;

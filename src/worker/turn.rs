@@ -139,9 +139,9 @@ impl Worker {
         }
     }
 
-    /// Has streams send to who is live. Answers the most that one upstream brought, and takes out of
-    /// the list those for which a turn has no time: everybody else waits for this one, and they are
-    /// the first in the next.
+    /// Has streams send to who is live. Answers the most that one upstream brought, and takes out
+    /// of the list those for which a turn has no time: everybody else waits for this one, and they
+    /// are the first in the next.
     fn feed(&mut self, streams: &mut Vec<usize>, now: Instant) -> (usize, Vec<usize>) {
         let (mut intake, mut fed, mut began) = (0, 0, Instant::now());
         for &number in streams.iter() {
