@@ -287,6 +287,9 @@ impl Worker {
             Command::Asked(asked) => self.take_over(*asked, now),
             Command::Give { stream, to } => self.give(stream, to, now),
             Command::Take { number, stream } => self.take(number, stream, now),
+            Command::FreeDescriptors { guests } => {
+                self.guests.free_descriptors(guests);
+            }
             Command::SwitchedOff { stream } => {
                 if !self.end_viewers(stream, now) {
                     let path = self.board.path(stream);

@@ -20,8 +20,8 @@ use crate::clock::earlier;
 use crate::http::request::{Method, Version};
 use crate::http::response::Response;
 use crate::limits::{
-    ANSWER_TIMEOUT, CATCH_UP_BYTES_PER_TURN_MAX, GUESTS_BYTES_PER_TURN_MAX, GUESTS_FOR_DESCRIPTORS,
-    GUESTS_PER_TURN_MAX, HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT,
+    ANSWER_TIMEOUT, CATCH_UP_BYTES_PER_TURN_MAX, GUESTS_BYTES_PER_TURN_MAX, GUESTS_PER_TURN_MAX,
+    HEAD_TIMEOUT, LINGER_TIMEOUT, SEND_TIMEOUT,
 };
 use crate::metrics::Metrics;
 use crate::stream::ViewerKey;
@@ -173,10 +173,10 @@ impl Guests {
         }
     }
 
-    /// Turns out the eldest, so that there are descriptors for connections that wait to be
-    /// accepted. Answers whether there was anybody.
-    pub fn free_descriptors(&mut self) -> bool {
-        (0..GUESTS_FOR_DESCRIPTORS).take_while(|_| self.turn_out_eldest()).count() > 0
+    /// Turns out so many, the eldest, so that there are descriptors for connections that wait to
+    /// be accepted. Answers whether there was anybody.
+    pub fn free_descriptors(&mut self, guests: usize) -> bool {
+        (0..guests).take_while(|_| self.turn_out_eldest()).count() > 0
     }
 
     /// How many had to go for want of room, since the last time.

@@ -53,6 +53,11 @@ pub enum Command {
         /// The stream, which no event loop watches now.
         stream: Box<Stream>,
     },
+    /// Another worker has no descriptors to accept connections with, and no guests to turn out.
+    FreeDescriptors {
+        /// How many guests are to go.
+        guests: usize,
+    },
     /// A stream has been switched off.
     SwitchedOff {
         /// The stream.

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use slog::error;
 
+use super::handoff::Command;
 use super::token::Token;
 use super::{Worker, watch};
 use crate::config::TurnPeriod;
 use crate::limits::{
-    FEED_TIME_MAX, INTAKE_BYTES_PER_TURN, INTAKE_BYTES_PER_TURN_MAX, INTAKE_WINDOW,
-    PERIOD_COST_FACTOR, PERIOD_HURRY_MIN,
+    FEED_TIME_MAX, GUESTS_FOR_DESCRIPTORS, INTAKE_BYTES_PER_TURN, INTAKE_BYTES_PER_TURN_MAX,
+    INTAKE_WINDOW, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN,
 };
 use crate::viewer::Connection;
 use crate::viewer::allowance::Allowance;
@@ -187,6 +188,19 @@ impl Worker {
         !again.is_empty()
     }
 
+    /// Turns out guests, so that connections can be accepted: ours, or the others' if we have none.
+    fn free_descriptors(&mut self) {
+        if self.guests.free_descriptors(GUESTS_FOR_DESCRIPTORS) {
+            self.listeners.resume();
+            return;
+        }
+        let guests = GUESTS_FOR_DESCRIPTORS.div_ceil(self.workers.len());
+        for (_, worker) in self.others() {
+            // One with a full queue has other troubles; the next one may have guests.
+            let _full = worker.hand_over(Command::FreeDescriptors { guests });
+        }
+    }
+
     fn accept(&mut self, now: Instant) {
         let accepted = self.listeners.accept(now);
         self.counts.accepted(accepted.connections.len() as u64);
@@ -198,8 +212,8 @@ impl Worker {
                 "event" => "error", "error" => "accept");
         }
         // Who came just now has not been heard yet: it is one of those before who goes.
-        if accepted.out_of_descriptors && self.guests.free_descriptors() {
-            self.listeners.resume();
+        if accepted.out_of_descriptors {
+            self.free_descriptors();
         }
         for (socket, peer) in accepted.connections {
             if !self.arrival.takes(peer.ip()) {

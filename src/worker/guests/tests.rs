@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::{
-    BODIES_BYTES_MAX, GUESTS_MAX, SLOW_GUESTS_MAX, STATIC_BODY_BYTES_MAX, WORKERS_MAX,
+    BODIES_BYTES_MAX, GUESTS_FOR_DESCRIPTORS, GUESTS_MAX, SLOW_GUESTS_MAX, STATIC_BODY_BYTES_MAX,
+    WORKERS_MAX,
 };
 
 /// That of an only worker.
@@ -279,7 +280,7 @@ fn for_want_of_descriptors_the_eldest_go_and_those_with_an_answer_last() {
         house.now += Duration::from_millis(1);
         idle.push(house.enter());
     }
-    assert!(house.guests.free_descriptors());
+    assert!(house.guests.free_descriptors(GUESTS_FOR_DESCRIPTORS));
     assert_eq!(house.guests.take_turned_out(), GUESTS_FOR_DESCRIPTORS as u64);
     assert_eq!(house.guests.len(), 1 + 5);
     for (key, far) in &mut idle[..GUESTS_FOR_DESCRIPTORS] {
@@ -288,7 +289,7 @@ fn for_want_of_descriptors_the_eldest_go_and_those_with_an_answer_last() {
     }
     assert!(house.guests.take(waiting).is_some());
     house.guests = Guests::new(ROOM);
-    assert!(!house.guests.free_descriptors(), "there is nobody");
+    assert!(!house.guests.free_descriptors(GUESTS_FOR_DESCRIPTORS), "there is nobody");
 }
 
 #[test]
