@@ -3,7 +3,7 @@
 mod support;
 
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::crowd::{Crowd, Pace};
@@ -240,4 +240,87 @@ fn a_large_hot_stream_reaches_every_worker_whole_at_the_longest_turn() {
     }
     assert_eq!(node.count("streaming_packets_dropped", ""), 0);
     assert_eq!(node.count("restreamer_feed_skips_total", ""), 0);
+}
+
+#[test]
+fn workers_that_are_far_from_busy_share_the_viewers_all_the_same() {
+    const VIEWERS: usize = 60;
+    const STREAMS: usize = 12;
+    let source = Source::start(Speech::Raw, BITS_PER_SECOND / 2);
+    let url = source.url(Speech::Raw);
+    let resources: Vec<_> = (0..STREAMS).map(|n| stream(&format!("/{n}.ts"), &url)).collect();
+    let node = Node::with(&json!({ "workers": 2, "resources": resources }));
+    node.await_count("streaming_source_connected", "", STREAMS as u64);
+    let mut crowd = Crowd::new();
+    // Streams are dealt out in turn: worker 0 has six that are watched, worker 1 has one.
+    for number in [0, 2, 4, 6, 8, 10, 1] {
+        crowd.join(node.address, &format!("/{number}.ts"), VIEWERS, Pace::Fast);
+    }
+    let viewers = |worker| {
+        let of = format!("worker=\"{worker}\"");
+        node.count("restreamer_worker_viewers", &of)
+    };
+    assert_eq!((viewers(0), viewers(1)), (6 * 60, 60));
+    crowd.watch_until(|_| viewers(1).min(viewers(0)) >= 2 * 60, Duration::from_mins(1));
+    crowd.watch(Duration::from_secs(1));
+    for (number, watcher) in crowd.watchers.iter().enumerate() {
+        assert!(!watcher.ended, "viewer {number} was cut");
+        watcher.verifier.assert_perfect(&format!("viewer {number}"));
+    }
+    assert!(node.stop().success());
+}
+
+#[test]
+fn told_to_stop_all_workers_let_go_of_everybody_in_time() {
+    const STALLED: usize = 6;
+    const FAST: usize = 30;
+    /// What viewers may take to get the rest, and what the process has to do beside.
+    const STOP_WITHIN: Duration = Duration::from_millis(2500);
+    // Fast enough to fill what the kernel buffers for a viewer in a moment.
+    let source = Source::start(Speech::Raw, 5 * BITS_PER_SECOND);
+    let url = source.url(Speech::Raw);
+    let mut hot = stream("/hot.ts", &url);
+    hot["hot"] = json!(true);
+    let resources = [hot, stream("/a.ts", &url), stream("/b.ts", &url)];
+    let mut node = Node::with(&json!({ "workers": 3, "resources": resources }));
+    node.await_metric("streaming_source_connected", "", |connected| connected > 2.5);
+    let mut crowd = Crowd::new();
+    for path in ["/hot.ts", "/a.ts", "/b.ts"] {
+        crowd.join(node.address, path, STALLED, Pace::Stalled);
+    }
+    let stuck = |_: &[_]| node.count("restreamer_viewers", "catching_up") == 3 * STALLED as u64;
+    let skipped = |path| node.count("streaming_packets_dropped", path) > 0;
+    let all_skipped = || ["/hot.ts", "/a.ts", "/b.ts"].iter().all(|path| skipped(path));
+    crowd.watch_until(|all| stuck(all) && all_skipped(), support::PATIENCE);
+    for path in ["/hot.ts", "/a.ts", "/b.ts"] {
+        crowd.join(node.address, path, FAST, Pace::Fast);
+    }
+    // They ask for nothing, and read nothing.
+    let _silent: Vec<_> = (0..10).map(|_| http::connect(node.address)).collect();
+    let watched = |all: &[support::crowd::Watcher]| {
+        let fast = |watcher: &&support::crowd::Watcher| watcher.pace() == Pace::Fast;
+        all.iter().filter(fast).all(|watcher| watcher.verifier.packets > 1000)
+    };
+    crowd.watch_until(watched, support::PATIENCE);
+    let before = Instant::now();
+    node.signal("TERM");
+    let watching = std::thread::spawn(move || {
+        let over =
+            |watcher: &support::crowd::Watcher| watcher.ended || watcher.pace() == Pace::Stalled;
+        crowd.watch_until(|all| all.iter().all(over), support::PATIENCE);
+        crowd
+    });
+    assert_eq!(node.await_end().code(), Some(0));
+    assert!(before.elapsed() < STOP_WITHIN, "{:?}", before.elapsed());
+    for watcher in watching.join().unwrap().of(|pace| pace == Pace::Fast) {
+        watcher.verifier.assert_perfect("one who reads");
+        assert_eq!(watcher.verifier.unfinished(), 0, "the last packet is whole");
+    }
+    let log = node.log_to_the_end();
+    let told = |reason: &str| {
+        log.iter().filter(|line| line["module"] == "access" && line["reason"] == reason).count()
+    };
+    assert_eq!(told("stopped") + told("too_slow_to_end"), 3 * (STALLED + FAST), "{log:?}");
+    assert!(told("stopped") >= 3 * FAST);
+    assert_eq!(log.last().unwrap()["message"], "stopped");
 }
