@@ -42,6 +42,23 @@ impl Node {
 
     /// The same, with these variables in its environment.
     pub fn with_env(config: &Value, variables: &[(&str, &str)]) -> Node {
+        let (file, dir) = Node::write(config);
+        let mut command = Command::new(PROGRAM);
+        command.envs(variables.iter().copied()).arg(file);
+        Node::await_addresses(Node::spawn_by(command, dir))
+    }
+
+    /// The same, that may have so many descriptors.
+    pub fn with_descriptors(config: &Value, descriptors: usize) -> Node {
+        let (file, dir) = Node::write(config);
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -n {descriptors} && exec \"$@\"");
+        command.args(["-c", &limited, "sh", PROGRAM]).arg(file);
+        Node::await_addresses(Node::spawn_by(command, dir))
+    }
+
+    /// A configuration in a file, and the directory of its own that it is in.
+    fn write(config: &Value) -> (PathBuf, tempfile::TempDir) {
         let mut all = json!({ "listen": "127.0.0.1:0", "side": "127.0.0.1:0", "reconnect": 1 });
         for (key, value) in config.as_object().unwrap() {
             all[key] = value.clone();
@@ -49,7 +66,7 @@ impl Node {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("restreamer.json");
         std::fs::write(&file, all.to_string()).unwrap();
-        Node::await_addresses(Node::spawn_in(variables, &[file.to_str().unwrap()], dir))
+        (file, dir)
     }
 
     /// A node started with these arguments, that logs to standard output and serves both ports.
@@ -76,18 +93,17 @@ impl Node {
     /// A node started with these arguments, whatever it logs and serves: its addresses are not
     /// known yet.
     pub fn spawn(arguments: &[&str], dir: tempfile::TempDir) -> Node {
-        Node::spawn_in(&[], arguments, dir)
+        let mut command = Command::new(PROGRAM);
+        command.args(arguments);
+        Node::spawn_by(command, dir)
     }
 
-    fn spawn_in(variables: &[(&str, &str)], arguments: &[&str], dir: tempfile::TempDir) -> Node {
-        let mut command = Command::new(PROGRAM);
+    fn spawn_by(mut command: Command, dir: tempfile::TempDir) -> Node {
         // Those of whoever runs the tests are no business of theirs.
         for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
         let mut child = command
-            .envs(variables.iter().copied())
-            .args(arguments)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
