@@ -4,7 +4,7 @@
 //! the data path. In a turn it reads what the upstream has ([`fill`]) and offers the chunk to every
 //! live viewer through the trunk ([`fan_out`]); when the worker's other streams have done the same,
 //! it serves those catching up from the ring. Never blocks. Driven by its worker: events mark,
-//! `feed` and `catch_up` work, `on_deadline` is called when time has come.
+//! `send_live` and `catch_up` work, `on_deadline` is called when time has come.
 
 pub mod admission;
 pub mod bytes;
@@ -202,7 +202,7 @@ impl Stream {
 
     /// The first half of a turn: reads the upstream and sends to who is live. Answers what the
     /// upstream took of the kernel's buffer, in bytes.
-    pub fn feed(&mut self, trunk: &mut Trunk, now: Instant) -> usize {
+    pub fn send_live(&mut self, trunk: &mut Trunk, now: Instant) -> usize {
         let from = self.ring.head();
         let mut ended = false;
         if std::mem::take(&mut self.readable) {

@@ -106,7 +106,7 @@ impl Bench {
 
     /// A turn in which the upstream is not read.
     fn work(&mut self) -> bool {
-        self.stream.feed(&mut self.trunk, self.now);
+        self.stream.send_live(&mut self.trunk, self.now);
         self.stream.catch_up(&mut Allowance::of_a_turn(), self.now)
     }
 
@@ -235,7 +235,7 @@ fn who_waits_for_its_share_of_a_turn_is_not_skipped_and_keeps_nobody_waiting() {
     for _ in 0..8 {
         let sent = bench.send(PACKETS);
         bench.stream.mark_readable();
-        bench.stream.feed(&mut bench.trunk, bench.now);
+        bench.stream.send_live(&mut bench.trunk, bench.now);
         assert_eq!(read(&mut live, sent.len()), sent, "before anybody who is catching up");
         assert!(bench.stream.catch_up(&mut spent(), bench.now), "there is more to do");
         all.extend(sent);
@@ -255,7 +255,7 @@ fn whoever_waits_for_its_share_the_ring_stays_bounded() {
     for _ in 0..2 * LAG_BYTES_MAX / bytes_of(60) {
         bench.send(60);
         bench.stream.mark_readable();
-        bench.stream.feed(&mut bench.trunk, bench.now);
+        bench.stream.send_live(&mut bench.trunk, bench.now);
         bench.stream.catch_up(&mut spent(), bench.now);
         most = most.max(bench.stream.ring.bytes());
     }
@@ -568,7 +568,7 @@ fn starve(bench: &mut Bench, turns: usize) -> Vec<u8> {
     for _ in 0..turns {
         sent.extend(bench.send(20));
         bench.stream.mark_readable();
-        bench.stream.feed(&mut bench.trunk, bench.now);
+        bench.stream.send_live(&mut bench.trunk, bench.now);
         let mut spent = Allowance::of_a_turn();
         spent.spend(usize::MAX);
         bench.stream.catch_up(&mut spent, bench.now);

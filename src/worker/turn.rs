@@ -116,13 +116,13 @@ impl Worker {
     /// live viewers wait for one turn's share of it at most.
     pub(super) fn turn(&mut self, now: Instant) {
         let mut streams = self.streams.take_marked();
-        let (intake, mut unfed) = self.feed(&mut streams, now);
+        let (intake, mut unfed) = self.send_live(&mut streams, now);
         self.heed_commands(now);
         self.accept(now);
         self.serve_guests(now);
         // Streams that somebody has joined meanwhile, or whose upstream has answered.
         let mut late = self.streams.take_marked();
-        let (of_late, mut unfed_late) = self.feed(&mut late, now);
+        let (of_late, mut unfed_late) = self.send_live(&mut late, now);
         streams.append(&mut late);
         unfed.append(&mut unfed_late);
         self.counts.stream_turns(streams.len());
@@ -143,13 +143,13 @@ impl Worker {
     /// Has streams send to who is live. Answers the most that one upstream brought, and takes out
     /// of the list those for which a turn has no time: everybody else waits for this one, and they
     /// are the first in the next.
-    fn feed(&mut self, streams: &mut Vec<usize>, now: Instant) -> (usize, Vec<usize>) {
+    fn send_live(&mut self, streams: &mut Vec<usize>, now: Instant) -> (usize, Vec<usize>) {
         let (mut intake, mut fed, mut began) = (0, 0, Instant::now());
         for &number in streams.iter() {
             fed += 1;
             // One that was given away has left a mark.
             let Some(stream) = self.streams.get_mut(number) else { continue };
-            intake = intake.max(stream.feed(&mut self.trunk, now));
+            intake = intake.max(stream.send_live(&mut self.trunk, now));
             began = self.spent(number, began);
             if began.duration_since(now) > FEED_TIME_MAX {
                 break;
