@@ -569,9 +569,9 @@ fn starve(bench: &mut Bench, turns: usize) -> Vec<u8> {
         sent.extend(bench.send(20));
         bench.stream.mark_readable();
         bench.stream.send_live(&mut bench.trunk, bench.now);
-        let mut spent = Allowance::of_a_turn();
-        spent.spend(usize::MAX);
-        bench.stream.catch_up(&mut spent, bench.now);
+        let mut nothing = Allowance::of_a_turn();
+        nothing.spend(usize::MAX);
+        bench.stream.catch_up(&mut nothing, bench.now);
     }
     assert!(sent.len() > bench.stream.limit.bytes(), "far enough behind to be skipped");
     sent

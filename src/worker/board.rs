@@ -148,10 +148,10 @@ impl Board {
 
     /// Counts a worker's turn, and the chunks it has sent, once for each viewer.
     pub fn turned(&self, worker: usize, chunks: u64, bytes: u64) {
-        let worked = &self.workers[worker];
-        worked.turns.fetch_add(1, Ordering::Relaxed);
-        worked.chunks.fetch_add(chunks, Ordering::Relaxed);
-        worked.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let of = &self.workers[worker];
+        of.turns.fetch_add(1, Ordering::Relaxed);
+        of.chunks.fetch_add(chunks, Ordering::Relaxed);
+        of.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// What everybody had to do since the last time, which was so long ago.

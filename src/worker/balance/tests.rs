@@ -112,6 +112,11 @@ fn settled(viewers: u32, mbits: f64, machine: Machine) -> (f64, f64) {
     (period, took)
 }
 
+/// The whole part of a positive number.
+fn whole(number: f64) -> u64 {
+    Duration::from_secs_f64(number).as_secs()
+}
+
 /// What is measured of two workers in a second, with streams as (owner, viewers).
 fn measured(streams: &[(usize, u32)], mbits: f64, machine: Machine) -> (Vec<Work>, Loads) {
     let (mut work, mut factor) = (Vec::new(), Vec::new());
@@ -121,9 +126,9 @@ fn measured(streams: &[(usize, u32)], mbits: f64, machine: Machine) -> (Vec<Work
         let turns = 1000.0 / period;
         work.push(Work {
             busy: SECOND.mul_f64(took / period),
-            turns: turns as u64,
-            chunks: (turns * f64::from(viewers)) as u64,
-            bytes: (mbits * 125_000.0 * f64::from(viewers)) as u64,
+            turns: whole(turns),
+            chunks: whole(turns * f64::from(viewers)),
+            bytes: whole(mbits * 125_000.0 * f64::from(viewers)),
         });
         factor.push(took / period / f64::from(viewers.max(1)));
     }
