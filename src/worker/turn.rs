@@ -279,8 +279,8 @@ mod tests {
             for turn in 0..1000 {
                 let time = period.due() - now;
                 now += time;
-                let intake = time.as_secs_f64() * f64::from(mbits) * 125_000.0;
-                period.turned(now, MS(took), intake as usize, false);
+                let intake = usize::try_from(time.as_micros()).unwrap() * mbits / 8;
+                period.turned(now, MS(took), intake, false);
                 let length = (period.due() - now).as_secs_f64() * 1000.0;
                 let told = format!("{mbits} Mbit/s, {took} ms, at least {min}: {length} ms");
                 // It has come to rest: what one turn brings changes nothing any more.
