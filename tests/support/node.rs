@@ -43,7 +43,7 @@ impl Node {
     /// The same, with these variables in its environment.
     pub fn with_env(config: &Value, variables: &[(&str, &str)]) -> Node {
         let (file, dir) = Node::write(config);
-        let mut command = Command::new(PROGRAM);
+        let mut command = command(PROGRAM);
         command.envs(variables.iter().copied()).arg(file);
         Node::await_addresses(Node::spawn_by(command, dir))
     }
@@ -51,7 +51,7 @@ impl Node {
     /// The same, that may have so many descriptors.
     pub fn with_descriptors(config: &Value, descriptors: usize) -> Node {
         let (file, dir) = Node::write(config);
-        let mut command = Command::new("sh");
+        let mut command = command("sh");
         let limited = format!("ulimit -n {descriptors} && exec \"$@\"");
         command.args(["-c", &limited, "sh", PROGRAM]).arg(file);
         Node::await_addresses(Node::spawn_by(command, dir))
@@ -93,16 +93,12 @@ impl Node {
     /// A node started with these arguments, whatever it logs and serves: its addresses are not
     /// known yet.
     pub fn spawn(arguments: &[&str], dir: tempfile::TempDir) -> Node {
-        let mut command = Command::new(PROGRAM);
+        let mut command = command(PROGRAM);
         command.args(arguments);
         Node::spawn_by(command, dir)
     }
 
     fn spawn_by(mut command: Command, dir: tempfile::TempDir) -> Node {
-        // Those of whoever runs the tests are no business of theirs.
-        for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
-            command.env_remove(name).env_remove(name.to_lowercase());
-        }
         let mut child = command
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -277,6 +273,15 @@ pub fn contract_metrics<'a>(
         ("process_virtual_memory_bytes", "gauge", ""),
         ("process_start_time_seconds", "gauge", ""),
     ]
+}
+
+/// A program to start, without the proxies of whoever runs the tests: they are no business of ours.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
+    command
 }
 
 /// A resource of a configuration: a stream at `path` from `remote`.
