@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use restreamer_sys::file;
 use restreamer_sys::moved::Moved;
 use restreamer_sys::pipe::Pipe;
-use restreamer_sys::socket::{limit_unsent, listen};
+use restreamer_sys::socket::listen;
 use restreamer_sys::splice::{Drain, splice, tee};
 use restreamer_sys::wait;
 use serde::{Deserialize, Serialize};
 
+use crate::options::{Options, Wakes};
+
 const PIPE_BYTES: usize = 256 * 1024;
 const READ_BYTES: usize = 1024 * 1024;
-/// As the server's (`UNSENT_BYTES_MAX`).
-const UNSENT_BYTES: u32 = 256 * 1024;
 
 /// The end of a period, at most.
 const SLACK: Duration = Duration::from_micros(500);
@@ -46,6 +46,8 @@ pub(crate) struct Arguments {
     /// How bytes get from a source to its viewers
     #[arg(long, value_enum)]
     pub(crate) way: Way,
+    #[command(flatten)]
+    pub(crate) options: Options,
 }
 
 /// The way of bytes from a source to its viewers.
@@ -67,6 +69,8 @@ pub(crate) struct Done {
     pub(crate) bytes: u64,
     /// Times that a socket did not take all.
     pub(crate) short: u64,
+    /// Times that upstreams have woken it before its turn was due.
+    pub(crate) wakes: u64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
@@ -85,7 +89,11 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<()> {
         if !bare.turn()? {
             break;
         }
-        std::thread::sleep(pause.saturating_sub(began.elapsed()));
+        let due = began + pause;
+        match &mut bare.wakes {
+            Some(wakes) => bare.relay.done.wakes += wakes.until(due)?,
+            None => std::thread::sleep(due.saturating_duration_since(Instant::now())),
+        }
     }
     println!("{}", serde_json::to_string(&bare.relay.done)?);
     Ok(())
@@ -102,6 +110,9 @@ struct Bare {
     streams: Vec<Stream>,
     relay: Relay,
     way: Way,
+    options: Options,
+    /// If upstreams are to wake it.
+    wakes: Option<Wakes>,
 }
 
 impl Bare {
@@ -109,14 +120,20 @@ impl Bare {
         let connect = |_| {
             let upstream = TcpStream::connect(arguments.source)?;
             upstream.set_nonblocking(true)?;
+            arguments.options.set_upstream(&upstream)?;
             Ok(Stream { upstream, live: Vec::new() })
         };
+        let streams: Vec<_> = (0..arguments.streams).map(connect).collect::<io::Result<_>>()?;
+        let watched = || Wakes::of(streams.iter().map(|stream| &stream.upstream));
+        let wakes = arguments.options.woken.then(watched).transpose()?;
         Ok(Bare {
             listener: listen(arguments.listen, 4096)?,
             asking: Vec::new(),
-            streams: (0..arguments.streams).map(connect).collect::<io::Result<_>>()?,
-            relay: Relay::new()?,
+            streams,
+            relay: Relay::new(arguments.options.pipe_bytes.unwrap_or(PIPE_BYTES))?,
             way: arguments.way,
+            options: arguments.options,
+            wakes,
         })
     }
 
@@ -126,7 +143,7 @@ impl Bare {
             let options = [
                 socket.set_nonblocking(true),
                 socket.set_nodelay(true),
-                limit_unsent(socket.as_fd(), UNSENT_BYTES),
+                self.options.set_viewer(&socket),
             ];
             if options.iter().all(Result::is_ok) {
                 self.asking.push(socket);
@@ -175,10 +192,10 @@ struct Relay {
 }
 
 impl Relay {
-    fn new() -> io::Result<Relay> {
+    fn new(pipe_bytes: usize) -> io::Result<Relay> {
         Ok(Relay {
-            trunk: Pipe::with_capacity(PIPE_BYTES)?,
-            lane: Pipe::with_capacity(PIPE_BYTES)?,
+            trunk: Pipe::with_capacity(pipe_bytes)?,
+            lane: Pipe::with_capacity(pipe_bytes)?,
             drain: Drain::open()?,
             buffer: vec![0; READ_BYTES],
             done: Done::default(),
@@ -343,7 +360,7 @@ mod tests {
             let (upstream, mut source) = pair();
             let (live, mut viewers): (Vec<_>, Vec<_>) = (0..3).map(|_| pair()).unzip();
             let mut stream = Stream { upstream, live };
-            let mut relay = Relay::new().unwrap();
+            let mut relay = Relay::new(PIPE_BYTES).unwrap();
             let bytes: Vec<u8> = (0..50_000_u32).map(|n| (n % 251).to_le_bytes()[0]).collect();
             source.write_all(&bytes).unwrap();
             while relay.done.bytes < bytes.len() as u64 {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::Kernel;
 use crate::target::{Target, Verdict};
 
 /// What one process did in the window.
@@ -41,6 +42,9 @@ pub(crate) struct Figures {
     /// Mean bytes of one stream in one turn.
     pub(crate) chunk_bytes: f64,
     pub(crate) joins: Option<Joins>,
+    /// Of the window; none in runs that were saved before it was measured.
+    #[serde(default)]
+    pub(crate) kernel: Kernel,
 }
 
 /// Viewers that came in the window.

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<bool> {
 }
 
 /// How busy the cores are without us.
-fn look_around() -> io::Result<[f64; 2]> {
+pub(crate) fn look_around() -> io::Result<[f64; 2]> {
     let before = busy_seconds()?;
     std::thread::sleep(LOOK_AROUND);
     let after = busy_seconds()?;

@@ -40,8 +40,12 @@ mod child;
 mod crowd;
 mod delays;
 mod figures;
+mod kernel;
+mod knob;
+mod knobs;
 mod load;
 mod measure;
+mod options;
 mod packet;
 mod peers;
 mod report;
@@ -69,6 +73,8 @@ struct Arguments {
 enum Command {
     /// Measures the server and who it is compared with in each scenario.
     Load(load::Arguments),
+    /// Measures kernel knobs one by one, each beside its default.
+    Knobs(knobs::Arguments),
     /// The bare loop: started by `load`, ends with its sources.
     Bare(bare::Arguments),
 }
@@ -89,6 +95,7 @@ fn run(command: &Command) -> io::Result<bool> {
     restreamer_sys::limit::raise_open_files()?;
     match command {
         Command::Load(arguments) => load::run(arguments),
+        Command::Knobs(arguments) => knobs::run(arguments),
         Command::Bare(arguments) => bare::run(arguments).map(|()| true),
     }
 }

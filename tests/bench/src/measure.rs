@@ -10,6 +10,7 @@ use crate::child::busy_seconds;
 use crate::crowd::{Crowd, Phase, Tally};
 use crate::delays::Delays;
 use crate::figures::{Figures, Joins, float};
+use crate::kernel::{Kernel, Sample};
 use crate::packet::Clock;
 use crate::scenario::Scenario;
 use crate::source::Source;
@@ -32,13 +33,14 @@ pub(crate) fn measure(
     turn_ms: f64,
 ) -> io::Result<Figures> {
     let scenario = subject.share(scenario);
+    let alone = Sample::take()?;
     let clock = Clock::start();
     let greeting = subject.greeting();
     let source = Source::start(scenario.bits_per_second, scenario.streams, greeting, clock)?;
     let period = Duration::from_secs_f64(turn_ms / 1000.0).min(PERIOD_MAX);
     let running = subject.start(server, &scenario, &source, period)?;
     wait(&running, &scenario, &source)?;
-    let mut window = Window::default();
+    let mut window = Window { alone, ..Window::default() };
     let tally = window.watch(&running, &scenario, scenario.window(asked), &source, clock)?;
     let mut figures = window.figures(subject, &scenario, &tally);
     if subject.ends_with_source() {
@@ -51,6 +53,9 @@ pub(crate) fn measure(
                 subject.name(),
                 done.short
             );
+        }
+        if scenario.options.woken {
+            eprintln!("    woken {} times in {} turns", done.wakes, done.chunks);
         }
         figures.chunk_bytes = float(done.bytes) / float(done.chunks.max(1));
         figures.turn_ms = figures.chunk_bytes * 8000.0 / float(scenario.bits_per_second.max(1));
@@ -97,6 +102,9 @@ struct Window {
     turns: Option<f64>,
     dropped_packets: Option<f64>,
     skips: Option<f64>,
+    /// Of the kernel, before anything was started.
+    alone: Sample,
+    kernel: Kernel,
 }
 
 impl Window {
@@ -124,7 +132,7 @@ impl Window {
         let (bytes, busy, cpu) = (source.bytes(), busy_seconds()?, running.child.cpu_seconds()?);
         let began = Instant::now();
         crowd.enter(Phase::Window);
-        std::thread::sleep(length);
+        self.kernel = Kernel::watch(self.alone, length)?;
         crowd.enter(Phase::Nothing);
         self.cpu_seconds = running.child.cpu_seconds()? - cpu;
         self.seconds = began.elapsed().as_secs_f64();
@@ -178,6 +186,7 @@ impl Window {
                 slowest_ms: milliseconds(tally.joins.longest()),
                 before_p99_ms: percentile_ms(&tally.delays_before, 99),
             }),
+            kernel: self.kernel,
         }
     }
 }

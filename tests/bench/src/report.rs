@@ -79,27 +79,10 @@ impl Report {
 
     /// What the figures may owe to others than those who are measured.
     fn disturbances(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (core, busy) in self.busy_before.into_iter().enumerate() {
-            if busy > BUSY_BEFORE_MAX {
-                let percent = busy * 100.0;
-                lines
-                    .push(format!("NOT QUIET: core {core} was {percent:.0} % busy before the run"));
-            }
-        }
+        let mut lines = disturbances_before(self.busy_before);
         for outcome in &self.outcomes {
             for figures in &outcome.measured {
-                let (name, who) = (&outcome.scenario, &figures.who);
-                let others = figures.taken_by_others();
-                if others > OTHERS_MAX {
-                    let percent = others * 100.0;
-                    lines.push(format!("{name}: {who} lost {percent:.0} % of its core to others"));
-                }
-                if figures.load_core_busy > LOAD_MAX {
-                    lines.push(format!(
-                        "{name}: source and viewers of {who} had no time left: delays are theirs"
-                    ));
-                }
+                lines.extend(disturbances_of(&outcome.scenario, figures));
             }
         }
         lines
@@ -132,6 +115,30 @@ impl Report {
             );
         }
     }
+}
+
+/// By what was busy before the run.
+pub(crate) fn disturbances_before(busy: [f64; 2]) -> Vec<String> {
+    let busy = busy.into_iter().enumerate().filter(|&(_, busy)| busy > BUSY_BEFORE_MAX);
+    busy.map(|(core, busy)| {
+        format!("NOT QUIET: core {core} was {:.0} % busy before the run", busy * 100.0)
+    })
+    .collect()
+}
+
+/// By what was busy in the window.
+pub(crate) fn disturbances_of(name: &str, figures: &Figures) -> Vec<String> {
+    let (mut lines, who, others) = (Vec::new(), &figures.who, figures.taken_by_others());
+    if others > OTHERS_MAX {
+        let percent = others * 100.0;
+        lines.push(format!("{name}: {who} lost {percent:.0} % of its core to others"));
+    }
+    if figures.load_core_busy > LOAD_MAX {
+        lines.push(format!(
+            "{name}: source and viewers of {who} had no time left: delays are theirs"
+        ));
+    }
+    lines
 }
 
 fn row(outcome: &Outcome, f: &Figures) -> String {

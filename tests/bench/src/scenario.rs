@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::options::Options;
 use crate::subject::Subject;
 use crate::target::{
     DROPPED_PACKETS, JOINERS_MISSING, LOST_PACKETS, Target, core_share, cpu_ratio, p50_ms,
@@ -21,6 +22,8 @@ pub(crate) struct Scenario {
     /// Measured in this order: the first is judged, the second is what it is compared with.
     pub(crate) subjects: &'static [Subject],
     pub(crate) targets: &'static [Target],
+    /// What the bare loop does otherwise than the server.
+    pub(crate) options: Options,
     /// Measured unless others are named.
     pub(crate) usual: bool,
 }
@@ -35,16 +38,19 @@ pub(crate) struct Audience {
     pub(crate) spots: usize,
     /// Read the response head, and nothing ever after.
     pub(crate) stalled: usize,
-    /// Come within [`STORM`] of the window's beginning, and are then as `spots`.
+    /// Come within `storm` of the window's beginning, and are then as `spots`.
     pub(crate) joins: usize,
+    /// The time in which all joiners connect.
+    pub(crate) storm: Duration,
 }
 
-/// The time in which all joiners connect.
-pub(crate) const STORM: Duration = Duration::from_secs(2);
+/// What it is in all scenarios.
+const STORM: Duration = Duration::from_secs(2);
 /// What a window with joiners lasts at least: the last may take three seconds.
 pub(crate) const STORM_WINDOW: Duration = Duration::from_secs(6);
 
-const NOBODY: Audience = Audience { whole: 0, spots: 0, stalled: 0, joins: 0 };
+pub(crate) const NOBODY: Audience =
+    Audience { whole: 0, spots: 0, stalled: 0, joins: 0, storm: STORM };
 
 impl Audience {
     /// Those that are there before the window begins.
@@ -61,9 +67,14 @@ impl Scenario {
 
     /// With every fourth viewer.
     pub(crate) fn quarter(self) -> Scenario {
-        let Audience { whole, spots, stalled, joins } = self.audience;
-        let audience =
-            Audience { whole: whole / 4, spots: spots / 4, stalled: stalled / 4, joins: joins / 4 };
+        let Audience { whole, spots, stalled, joins, storm } = self.audience;
+        let audience = Audience {
+            whole: whole / 4,
+            spots: spots / 4,
+            stalled: stalled / 4,
+            joins: joins / 4,
+            storm,
+        };
         Scenario { audience, ..self }
     }
 
@@ -73,7 +84,7 @@ impl Scenario {
     }
 }
 
-const FAN_OUT: Scenario = Scenario {
+pub(crate) const FAN_OUT: Scenario = Scenario {
     name: "",
     streams: 1,
     audience: NOBODY,
@@ -81,6 +92,7 @@ const FAN_OUT: Scenario = Scenario {
     turn: None,
     subjects: &[Subject::Server, Subject::Bare],
     targets: &[],
+    options: Options::NONE,
     usual: true,
 };
 

@@ -147,7 +147,7 @@ impl Subject {
                     Subject::Written => "written",
                     _ => "packed",
                 };
-                let arguments = vec![
+                let mut arguments = vec![
                     "bare".to_owned(),
                     format!("--way={way}"),
                     format!("--listen={viewers}"),
@@ -155,6 +155,7 @@ impl Subject {
                     format!("--streams={}", scenario.streams),
                     format!("--period-micros={}", period.as_micros()),
                 ];
+                arguments.extend(scenario.options.arguments());
                 Child::start(std::env::current_exe()?.as_os_str(), &arguments)?
             }
             Subject::Haproxy | Subject::HaproxySplicing => {

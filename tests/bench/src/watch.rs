@@ -12,7 +12,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::crowd::{Phase, Shared, Tally};
 use crate::packet::{Checker, Clock};
-use crate::scenario::{Audience, STORM, Scenario};
+use crate::scenario::{Audience, Scenario};
 use crate::subject::Running;
 use crate::viewer::{Got, Manner, Viewer};
 
@@ -101,7 +101,7 @@ impl Watch {
             return 0;
         }
         let began = *self.storm.get_or_insert_with(Instant::now);
-        joins_due(self.audience.joins, began.elapsed()) - (self.viewers.len() - seated)
+        joins_due(self.audience, began.elapsed()) - (self.viewers.len() - seated)
     }
 
     fn join(&mut self) -> io::Result<()> {
@@ -184,19 +184,21 @@ pub(crate) fn path_of(stream: usize) -> String {
 }
 
 /// How many of so many are to have come after this time.
-fn joins_due(joins: usize, elapsed: Duration) -> usize {
-    let elapsed = elapsed.min(STORM);
-    let due = joins as u128 * elapsed.as_micros() / STORM.as_micros();
+fn joins_due(audience: Audience, elapsed: Duration) -> usize {
+    let Audience { joins, storm, .. } = audience;
+    let due = joins as u128 * elapsed.min(storm).as_micros() / storm.as_micros();
     usize::try_from(due).unwrap_or(joins)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::NOBODY;
 
     #[test]
     fn joiners_come_evenly() {
-        let at = |millis| joins_due(5000, Duration::from_millis(millis));
+        let audience = Audience { joins: 5000, ..NOBODY };
+        let at = |millis| joins_due(audience, Duration::from_millis(millis));
         assert_eq!([at(0), at(1), at(1000), at(2000), at(9000)], [0, 2, 2500, 5000, 5000]);
     }
 }
