@@ -12,7 +12,7 @@ use crate::kernel::Sysctl;
 use crate::knob::{Knob, Value, chosen};
 use crate::load::look_around;
 use crate::measure::measure;
-use crate::report::{disturbances_before, disturbances_of};
+use crate::report::disturbances_before;
 
 /// What to measure.
 #[derive(Debug, clap::Args)]
@@ -34,13 +34,15 @@ pub(crate) struct Arguments {
 /// Answers whether all was measured. That viewers lose something is what some values are to show.
 pub(crate) fn run(arguments: &Arguments) -> io::Result<bool> {
     let knobs = chosen(&arguments.knob).map_err(io::Error::other)?;
-    let mut remarks = disturbances_before(look_around()?);
+    for remark in disturbances_before(look_around()?) {
+        println!("{remark}");
+    }
     let mut all_ran = true;
     println!(
-        "| knob | value | CPU s/GB | by the default's | core busy | p50 ms | p99 ms | faults \
+        "| knob | value | CPU s/GB | by the default's | others | load busy | p50 ms | p99 ms | faults \
          | TCP MB, mean | most | slab MB | overflows | joins p99 ms | slowest |"
     );
-    println!("|{}", " --- |".repeat(14));
+    println!("|{}", " --- |".repeat(15));
     for knob in &knobs {
         let mut rounds = Vec::new();
         for number in 1..=arguments.rounds {
@@ -54,14 +56,6 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<bool> {
                 None => all_ran = false,
             }
         }
-        for figures in rounds.iter().flatten().flatten() {
-            remarks.extend(disturbances_of(knob.name, figures));
-        }
-    }
-    remarks.sort();
-    remarks.dedup();
-    for remark in remarks {
-        println!("{remark}");
     }
     Ok(all_ran)
 }
@@ -88,7 +82,8 @@ fn figures(arguments: &Arguments, knob: &Knob, value: &Value) -> Option<Figures>
     }
 }
 
-/// Means of all rounds, but for the worst of what is bad; `None` if a round is missing.
+/// Means of all rounds, but for the worst of what is bad; `None` if a round is missing. What others
+/// took of the measured core, and how busy that of source and viewers was, tell what it is worth.
 fn row(knob: &Knob, value: &Value, rounds: &[Vec<Option<Figures>>], at: usize) -> Option<String> {
     let all: Vec<&Figures> =
         rounds.iter().map(|values| values[at].as_ref()).collect::<Option<_>>()?;
@@ -109,12 +104,13 @@ fn row(knob: &Knob, value: &Value, rounds: &[Vec<Option<Figures>>], at: usize) -
         all.reduce(f64::max).map_or_else(String::new, |figure| format!("{figure:.0}"))
     };
     Some(format!(
-        "| {} | {} | {:.3} | {ratios:.2?} | {:.0} % | {:.1} | {:.1} | {} | {:.1} | {:.1} | {:.1} \
+        "| {} | {} | {:.3} | {ratios:.2?} | {:.0} % | {:.0} % | {:.1} | {:.1} | {} | {:.1} | {:.1} | {:.1} \
          | {} | {} | {} |",
         knob.name,
         value.name,
         mean(|figures| figures.cpu_seconds_per_gb),
-        mean(|figures| figures.core_busy) * 100.0,
+        worst(Figures::taken_by_others) * 100.0,
+        worst(|figures| figures.load_core_busy) * 100.0,
         mean(|figures| figures.delay_p50_ms),
         worst(|figures| figures.delay_p99_ms),
         sum(Figures::faults),

@@ -127,7 +127,7 @@ pub(crate) fn disturbances_before(busy: [f64; 2]) -> Vec<String> {
 }
 
 /// By what was busy in the window.
-pub(crate) fn disturbances_of(name: &str, figures: &Figures) -> Vec<String> {
+fn disturbances_of(name: &str, figures: &Figures) -> Vec<String> {
     let (mut lines, who, others) = (Vec::new(), &figures.who, figures.taken_by_others());
     if others > OTHERS_MAX {
         let percent = others * 100.0;
