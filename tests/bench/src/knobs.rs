@@ -39,8 +39,8 @@ pub(crate) fn run(arguments: &Arguments) -> io::Result<bool> {
     }
     let mut all_ran = true;
     println!(
-        "| knob | value | CPU s/GB | by the default's | others | load busy | p50 ms | p99 ms | faults \
-         | TCP MB, mean | most | slab MB | overflows | joins p99 ms | slowest |"
+        "| knob | value | CPU s/GB | by the default's | others | load busy | p50 ms | p99 ms \
+         | faults | TCP MB, mean | most | slab MB | overflows | joins p99 ms | slowest |"
     );
     println!("|{}", " --- |".repeat(15));
     for knob in &knobs {
@@ -104,8 +104,8 @@ fn row(knob: &Knob, value: &Value, rounds: &[Vec<Option<Figures>>], at: usize) -
         all.reduce(f64::max).map_or_else(String::new, |figure| format!("{figure:.0}"))
     };
     Some(format!(
-        "| {} | {} | {:.3} | {ratios:.2?} | {:.0} % | {:.0} % | {:.1} | {:.1} | {} | {:.1} | {:.1} | {:.1} \
-         | {} | {} | {} |",
+        "| {} | {} | {:.3} | {ratios:.2?} | {:.0} % | {:.0} % | {:.1} | {:.1} | {} \
+         | {:.1} | {:.1} | {:.1} | {} | {} | {} |",
         knob.name,
         value.name,
         mean(|figures| figures.cpu_seconds_per_gb),
