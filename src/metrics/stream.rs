@@ -53,7 +53,7 @@ impl Families {
             path_bytes: counters(
                 r,
                 "restreamer_sent_bytes_total",
-                "Bytes sent to viewers: live ones by splice, those catching up by buffered writes.",
+                "Bytes sent to viewers: to live ones from a chunk, to those catching up from the ring.",
                 &["stream", "path"],
             ),
             skips: counter(
