@@ -53,7 +53,7 @@ impl Families {
             path_bytes: counters(
                 r,
                 "restreamer_sent_bytes_total",
-                "Bytes sent to viewers: to live ones from a chunk, to those catching up from the ring.",
+                "Bytes sent to viewers who keep up (live), and to those who do not (catching_up).",
                 &["stream", "path"],
             ),
             skips: counter(
