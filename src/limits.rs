@@ -130,7 +130,7 @@ pub const ACCEPT_COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 pub const BACKLOG_MAX: i32 = 4096;
 
 /// Time in which streams send to who is live, in one turn; the others are the first in the next.
-pub const FEED_TIME_MAX: Duration = Duration::from_millis(60);
+pub const SEND_LIVE_TIME_MAX: Duration = Duration::from_millis(60);
 
 const _: () = assert!(PERIOD_MIN.as_nanos() <= PERIOD_MAX.as_nanos());
 const _: () = assert!(PERIOD_MAX.as_millis() <= TURN_MILLISECONDS_MAX as u128);

@@ -118,10 +118,10 @@ impl Streams {
     }
 
     /// Puts those back in front that were [taken](Streams::take_marked) and had no turn.
-    pub fn mark_first(&mut self, mut unfed: Vec<usize>) {
-        if !unfed.is_empty() {
-            unfed.append(&mut self.marked);
-            self.marked = unfed;
+    pub fn mark_first(&mut self, mut waiting: Vec<usize>) {
+        if !waiting.is_empty() {
+            waiting.append(&mut self.marked);
+            self.marked = waiting;
         }
     }
 

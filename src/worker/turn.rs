@@ -9,8 +9,8 @@ use super::token::Token;
 use super::{Worker, watch};
 use crate::config::TurnPeriod;
 use crate::limits::{
-    FEED_TIME_MAX, GUESTS_FOR_DESCRIPTORS, INTAKE_BYTES_PER_TURN, INTAKE_BYTES_PER_TURN_MAX,
-    INTAKE_WINDOW, PERIOD_COST_FACTOR, PERIOD_HURRY_MIN,
+    GUESTS_FOR_DESCRIPTORS, INTAKE_BYTES_PER_TURN, INTAKE_BYTES_PER_TURN_MAX, INTAKE_WINDOW,
+    PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, SEND_LIVE_TIME_MAX,
 };
 use crate::viewer::Connection;
 use crate::viewer::allowance::Allowance;
@@ -116,18 +116,18 @@ impl Worker {
     /// live viewers wait for one turn's share of it at most.
     pub(super) fn turn(&mut self, now: Instant) {
         let mut streams = self.streams.take_marked();
-        let (intake, mut unfed) = self.send_live(&mut streams, now);
+        let (intake, mut waiting) = self.send_live(&mut streams, now);
         self.heed_commands(now);
         self.accept(now);
         self.serve_guests(now);
         // Streams that somebody has joined meanwhile, or whose upstream has answered.
         let mut late = self.streams.take_marked();
-        let (of_late, mut unfed_late) = self.send_live(&mut late, now);
+        let (of_late, mut waiting_late) = self.send_live(&mut late, now);
         streams.append(&mut late);
-        unfed.append(&mut unfed_late);
+        waiting.append(&mut waiting_late);
         self.counts.stream_turns(streams.len());
-        let undone = self.catch_up(streams, now) || !unfed.is_empty();
-        self.streams.mark_first(unfed);
+        let undone = self.catch_up(streams, now) || !waiting.is_empty();
+        self.streams.mark_first(waiting);
         let took = now.elapsed();
         self.period.turned(now, took, intake.max(of_late), undone);
         self.counts.turned(took);
@@ -144,18 +144,18 @@ impl Worker {
     /// of the list those for which a turn has no time: everybody else waits for this one, and they
     /// are the first in the next.
     fn send_live(&mut self, streams: &mut Vec<usize>, now: Instant) -> (usize, Vec<usize>) {
-        let (mut intake, mut fed, mut began) = (0, 0, Instant::now());
+        let (mut intake, mut served, mut began) = (0, 0, Instant::now());
         for &number in streams.iter() {
-            fed += 1;
+            served += 1;
             // One that was given away has left a mark.
             let Some(stream) = self.streams.get_mut(number) else { continue };
             intake = intake.max(stream.send_live(&mut self.trunk, now));
             began = self.spent(number, began);
-            if began.duration_since(now) > FEED_TIME_MAX {
+            if began.duration_since(now) > SEND_LIVE_TIME_MAX {
                 break;
             }
         }
-        (intake, streams.split_off(fed))
+        (intake, streams.split_off(served))
     }
 
     /// Counts what has been done for a stream since `began`; answers when that was.
