@@ -2,75 +2,15 @@
 //!
 //! A queue, buffer, header, list or retry without a bound here is a defect.
 
+mod configuration;
+mod upstreams;
+
 use std::time::Duration;
 
-// ---- Configuration ----------------------------------------------------------------------------
+pub use configuration::*;
+pub use upstreams::*;
 
-/// Bytes of one transport stream packet (ISO/IEC 13818-1, 2.4.3.2).
-pub const PACKET_BYTES: usize = 188;
-/// A configuration file's length: thousands of streams fit.
-pub const CONFIG_FILE_BYTES_MAX: usize = 1024 * 1024;
-/// Nesting of a configuration file; the format itself needs 5.
-pub const CONFIG_DEPTH_MAX: usize = 16;
-/// Errors, and warnings, of a configuration file that are shown; the rest is counted.
-pub const PROBLEMS_MAX: usize = 100;
-/// What a message repeats of a key, word or number in the configuration file.
-pub const PROBLEM_EXCERPT_CHARACTERS_MAX: usize = 64;
-/// Resources of a configuration file.
-pub const RESOURCES_MAX: usize = 4096;
-/// Upstreams of one stream.
-pub const REMOTES_PER_STREAM_MAX: usize = 64;
-/// An upstream's URL.
-pub const REMOTE_BYTES_MAX: usize = 4096;
-/// The path a stream is served on.
-pub const SERVE_BYTES_MAX: usize = 1024;
-/// A host name (RFC 1035, 2.3.4, without the root's dot).
-pub const HOST_BYTES_MAX: usize = 253;
-/// The path of a unix socket, without its NUL (unix(7): `sun_path` has 108 bytes).
-pub const UNIX_PATH_BYTES_MAX: usize = 107;
-/// What is read of `/etc/services`.
-pub const SERVICES_FILE_BYTES_MAX: usize = 1024 * 1024;
-/// The shortest configurable timeout that is not "none".
-pub const TIMEOUT_MIN: Duration = Duration::from_millis(1);
-/// The longest configurable timeout.
-pub const TIMEOUT_MAX: Duration = Duration::from_hours(24);
-/// `inputbuffer` and `outputbuffer`, 188 MB.
-pub const BUFFER_PACKETS_MAX: usize = 1_000_000;
-/// `maxconnections`, `fullconnections` and `max_per_address`: more than any machine has.
-pub const CONNECTIONS_MAX: usize = 1_000_000_000;
-/// The longest configurable period of turns: a longer one saves nothing, and a viewer takes no more
-/// than [`UNSENT_BYTES_MAX`] a turn when in need.
-pub const TURN_MILLISECONDS_MAX: usize = 100;
-/// `workers`: more threads than cores gain nothing, and few machines have more cores.
-pub const WORKERS_MAX: usize = 256;
-/// `mru`: the largest UDP datagram (RFC 768).
-pub const DATAGRAM_BYTES_MAX: usize = 65_535;
-/// `cache` of a static resource: a leap year.
-pub const CACHE_SECONDS_MAX: usize = 366 * 24 * 60 * 60;
-/// `retry_after`: a day.
-pub const RETRY_AFTER_SECONDS_MAX: usize = 24 * 60 * 60;
-/// Entries of `trusted_proxies`, all of which may be compared with an address.
-pub const TRUSTED_PROXIES_MAX: usize = 1024;
-/// Users in `userlist`, all of which a request may be compared with.
-pub const USERS_MAX: usize = 4096;
-/// A user's name, and a password: longer ones fit into no request head, and whatever a client shows
-/// is compared with each at the width of the widest.
-pub const CREDENTIAL_BYTES_MAX: usize = HEAD_BYTES_MAX;
-/// A realm, which every answer 401 repeats.
-pub const REALM_BYTES_MAX: usize = 256;
-/// Notifications of a configuration file.
-pub const NOTIFICATIONS_MAX: usize = 64;
-/// The shortest `mru`: a datagram has at least one packet.
-pub const DATAGRAM_BYTES_MIN: usize = PACKET_BYTES;
-/// An interface's name, without its NUL (netdevice(7): `IFNAMSIZ` is 16).
-pub const INTERFACE_BYTES_MAX: usize = 15;
-/// A congestion control's name, without its NUL (the kernel's `TCP_CA_NAME_MAX` is 16).
-pub const CONGESTION_BYTES_MAX: usize = 15;
-
-const _: () = assert!(HOST_BYTES_MAX < REMOTE_BYTES_MAX && SERVE_BYTES_MAX < CONFIG_FILE_BYTES_MAX);
-const _: () = assert!(DATAGRAM_BYTES_MIN < DATAGRAM_BYTES_MAX);
-
-// ---- Turns and rings --------------------------------------------------------------------------
+// ---- Turns and rings ---------------------------------------------------------------------------
 
 /// Shortest time from one turn to the next, unless configured.
 pub const PERIOD_MIN: Duration = Duration::from_millis(5);
@@ -141,7 +81,7 @@ const _: () = assert!(SLICES_MAX * (BLOCK_BYTES - ROOM_BYTES_MIN) > TRUNK_BYTES)
 const _: () = assert!(FILL_BYTES_PER_TURN_MAX <= LAG_BYTES_MAX / 2);
 const _: () = assert!(CATCH_UP_BYTES_PER_TURN_MAX * 8 <= CATCH_UP_WORK_BYTES_PER_TURN);
 
-// ---- Viewers and requests ---------------------------------------------------------------------
+// ---- Viewers and requests ----------------------------------------------------------------------
 
 /// A request head.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
@@ -244,99 +184,7 @@ const _: () = assert!(BODIES_BYTES_PER_WORKER_MIN <= BODIES_BYTES_MAX);
 const _: () = assert!(536 <= PROXY_BINARY_BYTES_MAX && PROXY_BINARY_BYTES_MAX < HEAD_BYTES_MAX);
 const _: () = assert!(2 * STALL_CHECK_INTERVAL.as_millis() <= UNACKNOWLEDGED_TIMEOUT.as_millis());
 
-// ---- Upstreams --------------------------------------------------------------------------------
-
-/// A chunk-size line with its extensions, or the trailer section, of a chunked body.
-pub const CHUNK_LINE_BYTES_MAX: usize = 4096;
-/// An upstream's answer head.
-pub const UPSTREAM_HEAD_BYTES_MAX: usize = 32 * 1024;
-/// Redirects followed in one attempt.
-pub const REDIRECTS_MAX: usize = 10;
-/// Time between two attempts, however small `reconnect` is.
-pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
-/// Chance adds to `reconnect` this part of it at most: enough to spread attempts.
-pub const RECONNECT_EXTRA_DIVISOR: u32 = 5;
-/// Attempts on a stream's upstreams that are shown, the last ones.
-pub const ATTEMPTS_SHOWN_MAX: usize = 8;
-/// A line of a command's standard error in the log.
-pub const COMMAND_LINE_BYTES_MAX: usize = 1024;
-/// Lines of a command's standard error that reach the log in one second.
-pub const COMMAND_LINES_PER_SECOND_MAX: u32 = 20;
-/// Reads of 4 KiB for what a command said last: the pipe holds 64 KiB.
-pub const COMMAND_LAST_READS_MAX: usize = 16;
-/// Time for a command to end when asked, before it is killed.
-pub const COMMAND_END_TIMEOUT: Duration = Duration::from_millis(800);
-/// Bytes read of a TLS connection at once, and passed on at once; a record has 16 KiB at most.
-pub const TLS_READ_BYTES: usize = 32 * 1024;
-/// Stack of a thread that dials, decrypts (less than 96 KiB), plays a file or minds a command.
-pub const DIAL_STACK_BYTES: usize = 256 * 1024;
-
-const _: () = assert!(COMMAND_END_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());
-
-// ---- Transport streams ------------------------------------------------------------------------
-
-/// Packets in a row that prove each other in a hunt for sync.
-pub const SYNC_ROW_PACKETS: usize = 3;
-/// Packets of one PID with counters in a row, which prove the last of them in a hunt for sync.
-pub const SYNC_KIN_PACKETS: usize = 5;
-/// PIDs of rejected candidates that a hunt for sync remembers.
-pub const SYNC_SUSPECTS_MAX: usize = 32;
-/// Bytes that a probe holds back at most, until it can tell packets from garbage.
-pub const SYNC_HELD_BYTES_MAX: usize = (SYNC_ROW_PACKETS - 1) * PACKET_BYTES + 4;
-
-const _: () = assert!(SYNC_HELD_BYTES_MAX >= PACKET_BYTES);
-
-// ---- Files played in real time ----------------------------------------------------------------
-
-/// How often the player writes what has become due of a file.
-pub const PACE_STEP: Duration = Duration::from_millis(15);
-/// How late the player may be before it takes the present as the new start of its plan instead of
-/// catching up: after a suspended machine or a sink that did not read.
-pub const PACE_LATE_MAX: Duration = Duration::from_secs(1);
-/// The longest time between two PCRs that the player believes; a longer one is a jump of the clock.
-/// ISO/IEC 13818-1, 2.7.2 allows 100 ms.
-pub const PACE_PCR_GAP_MAX: Duration = Duration::from_secs(1);
-/// Bytes between two PCRs of a file beyond which the player goes by the bitrate it knows: 335
-/// Mbit/s at 100 ms.
-pub const PACE_GAP_BYTES_MAX: usize = 4 << 20;
-/// Bytes of a file that the player keeps in memory ahead of time, before it reads no further.
-pub const PACE_AHEAD_BYTES_MAX: usize = 2 * PACE_GAP_BYTES_MAX;
-/// The rate at which the player plays a file that has no PCR: 8 Mbit/s.
-pub const PACE_BYTES_PER_SECOND_DEFAULT: u64 = 1_000_000;
-/// The rate beyond which the player takes two PCRs for a jump of the clock: 1 Gbit/s.
-pub const PACE_BYTES_PER_SECOND_MAX: u64 = 125_000_000;
-/// Bytes that the player reads from a file at once.
-pub const PLAYER_READ_BYTES: usize = 64 << 10;
-/// Bytes of a file without a single packet after which the player gives up.
-pub const PLAYER_BARREN_BYTES_MAX: usize = 4 << 20;
-
-const _: () = assert!(PACE_LATE_MAX.as_millis() > PACE_STEP.as_millis());
-const _: () = assert!(PACE_BYTES_PER_SECOND_DEFAULT < PACE_BYTES_PER_SECOND_MAX);
-const _: () = assert!(PACE_GAP_BYTES_MAX + PLAYER_READ_BYTES < PACE_AHEAD_BYTES_MAX);
-
-// ---- Datagrams --------------------------------------------------------------------------------
-
-/// Datagrams of RTP that may come before one that is missing.
-pub const RTP_WINDOW_DATAGRAMS: usize = 64;
-/// How long a missing datagram of RTP is waited for.
-pub const RTP_HOLD: Duration = Duration::from_millis(100);
-/// A step in the numbers of RTP beyond which the sender has begun anew.
-pub const RTP_JUMP_DATAGRAMS: u16 = 3000;
-/// Shortest time between two joins of a silent multicast group.
-pub const REJOIN_MIN: Duration = Duration::from_millis(100);
-/// How far behind a datagram of RTP is taken for a late or repeated one.
-pub const RTP_BEHIND_DATAGRAMS: u16 = 128;
-/// What a datagram takes of a receive buffer beside its bytes, about.
-pub const DATAGRAM_OVERHEAD_BYTES: usize = 1024;
-/// Receive buffer of datagram sockets that is asked for, however small `inputbuffer` is: a turn of
-/// 60 ms brings 150 KB at 20 Mbit/s.
-pub const DATAGRAM_BUFFER_BYTES_MIN: usize = 2 * 1024 * 1024;
-/// Datagrams read with one call.
-pub const DATAGRAMS_PER_CALL: usize = 16;
-
-const _: () = assert!(RTP_WINDOW_DATAGRAMS < RTP_JUMP_DATAGRAMS as usize);
-
-// ---- Static resources -------------------------------------------------------------------------
+// ---- Static resources --------------------------------------------------------------------------
 
 /// Time to fetch a static resource, where `timeout`, which is for the head alone, is not longer.
 pub const STATIC_TIMEOUT: Duration = Duration::from_secs(10);
@@ -357,7 +205,7 @@ pub const FETCH_STACK_BYTES: usize = 1024 * 1024;
 const _: () = assert!(STATIC_TIMEOUT_MAX.as_millis() < ANSWER_TIMEOUT.as_millis());
 const _: () = assert!(STATIC_WAITING_MAX < SLOW_GUESTS_MAX && DIAL_STACK_BYTES < FETCH_STACK_BYTES);
 
-// ---- Notifications ----------------------------------------------------------------------------
+// ---- Notifications -----------------------------------------------------------------------------
 
 /// Crossings of the soft limit that wait until their targets are found; more are dropped.
 pub const NOTIFY_CROSSINGS_MAX: usize = 1024;
@@ -379,7 +227,7 @@ const _: () = assert!(NOTIFY_PAUSE_MIN.as_millis() <= NOTIFY_PAUSE_MAX.as_millis
 const _: () = assert!(NOTIFY_ORDER_TIMEOUT.as_millis() < NOTIFY_TIMEOUT.as_millis());
 const _: () = assert!(NOTIFY_EVENTS_MAX <= NOTIFY_CROSSINGS_MAX);
 
-// ---- Log and side port ------------------------------------------------------------------------
+// ---- Log and side port -------------------------------------------------------------------------
 
 /// Lines of the access log that wait to be written; more are dropped and counted.
 pub const ACCESS_LINES_MAX: usize = 16_384;
