@@ -37,6 +37,58 @@ pub struct Serve {
 pub enum Command {
     /// Serve the built-in sample, without a file or a network
     Demo(Demo),
+    /// Ask the node on this host whether it is well: exit with 0, or with 1 and say why not
+    ///
+    /// It is well if it answers, its workers work, and a stream is connected (or
+    /// none is configured).
+    Health(Health),
+    /// Have nobody new sent to the node on this host; who watches stays
+    ///
+    /// Its health says "draining" from then on, /ready on the side port answers 503. Whoever comes
+    /// all the same is served.
+    Drain(Drain),
+}
+
+/// Which node is meant.
+#[derive(Debug, Args)]
+pub struct Node {
+    /// The node's configuration file, which names its side port
+    #[arg(default_value = "restreamer.json")]
+    pub file: PathBuf,
+    /// Its side port, instead of the file
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "file")]
+    pub side: Option<String>,
+}
+
+/// Asking whether a node is well.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// The node.
+    #[command(flatten)]
+    pub node: Node,
+    /// This stream must be connected; may be given several times
+    #[arg(long, value_name = "PATH")]
+    pub stream: Vec<String>,
+    /// All streams must be connected
+    #[arg(long)]
+    pub all: bool,
+    /// The node must want new viewers: be neither full nor draining
+    #[arg(long)]
+    pub ready: bool,
+}
+
+/// Draining a node.
+#[derive(Debug, Args)]
+pub struct Drain {
+    /// The node.
+    #[command(flatten)]
+    pub node: Node,
+    /// The node takes new viewers again
+    #[arg(long, conflicts_with = "wait")]
+    pub off: bool,
+    /// Wait until the viewers have gone, for so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub wait: u32,
 }
 
 /// Serving the sample.

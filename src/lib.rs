@@ -2,7 +2,7 @@
 //!
 //! The layers, each of which uses only those to its left (`tests/tidy.rs` checks it):
 //! `limits clock log metrics config` ← `ts http ring` ← `egress` ← `upstream viewer` ← `stream` ←
-//! `resource` ← `worker` ← `notify side` ← `boot cli`; below all of them the package
+//! `resource` ← `worker` ← `notify side operator` ← `boot cli`; below all of them the package
 //! `restreamer-sys`.
 
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod notify;
+pub mod operator;
 pub mod resource;
 pub mod ring;
 pub mod side;

@@ -240,6 +240,13 @@ pub const LOG_LINES_MAX: usize = 8192;
 pub const SIDE_CONNECTIONS_MAX: usize = 32;
 /// Time for a client of the side port to send its request and to take the answer.
 pub const SIDE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time for a node's answer to what is asked from the command line: less than health checks of
+/// container runtimes take, 30 s.
+pub const OPERATOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is read of such an answer: a stream takes less than a KiB, mostly.
+pub const OPERATOR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// How often a node that drains is asked whether its viewers have gone.
+pub const DRAIN_QUESTION_INTERVAL: Duration = Duration::from_millis(500);
 /// How often rates are computed.
 pub const RATE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to write what is in the log's queue when the program ends.

@@ -1,20 +1,26 @@
-//! The program: `restreamer FILE` serves, `--check` only reads the file, `demo` needs neither.
+//! The program: `restreamer FILE` serves, `--check` only reads the file, `demo` needs neither;
+//! `health` and `drain` ask a node that runs.
 
 #![forbid(unsafe_code)]
 
 use std::fmt::Display;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use restreamer::boot::{self, BootError, Remark, Running};
-use restreamer::cli::{Cli, Command, Demo, Serve};
+use restreamer::cli::{Cli, Command, Demo, Drain, Health, Node, Serve};
 use restreamer::config::{self, Config, Listen, Parsed, ProblemKind, Remote, StreamConfig};
+use restreamer::operator::{OperatorError, SidePort, Wishes};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Some(Command::Demo(demo)) => serve_demo(demo),
+        Some(Command::Health(health)) => tell_health(health),
+        Some(Command::Drain(drain)) => tell_to_drain(drain),
         None if cli.serve.check => check(&cli.serve),
         None => serve_file(&cli.serve),
     }
@@ -22,7 +28,7 @@ fn main() -> ExitCode {
 
 /// Says what is wrong with the file. Some of what is accepted at start is refused here.
 fn check(serve: &Serve) -> ExitCode {
-    let Some((name, parsed)) = load(serve) else { return ExitCode::FAILURE };
+    let Some((name, parsed)) = load(&serve.file) else { return ExitCode::FAILURE };
     for problem in parsed.errors.iter().chain(&parsed.warnings) {
         complain(problem.display(&name));
     }
@@ -35,7 +41,7 @@ fn check(serve: &Serve) -> ExitCode {
 }
 
 fn serve_file(serve: &Serve) -> ExitCode {
-    let Some((name, parsed)) = load(serve) else { return ExitCode::FAILURE };
+    let Some((name, parsed)) = load(&serve.file) else { return ExitCode::FAILURE };
     let Some(config) = parsed.config else {
         for problem in &parsed.errors {
             complain(format_args!("restreamer: {}", problem.display(&name)));
@@ -72,6 +78,52 @@ fn serve_demo(demo: &Demo) -> ExitCode {
     }))
 }
 
+fn tell_health(health: &Health) -> ExitCode {
+    let Some(port) = side_port(&health.node) else { return ExitCode::FAILURE };
+    let (streams, all, ready) = (health.stream.clone(), health.all, health.ready);
+    told(port.health(&Wishes { streams, all, ready }))
+}
+
+fn tell_to_drain(drain: &Drain) -> ExitCode {
+    let Some(port) = side_port(&drain.node) else { return ExitCode::FAILURE };
+    let left = port.drain(!drain.off, Duration::from_secs(drain.wait.into()));
+    let state = if drain.off { "takes viewers" } else { "draining" };
+    told(left.map(|viewers| format!("{state}: {viewers} viewers are here")))
+}
+
+/// Where a node is asked.
+fn side_port(node: &Node) -> Option<SidePort> {
+    let port =
+        side(node).and_then(|side| SidePort::at(side.as_ref()).map_err(|why| why.to_string()));
+    port.map_err(|why| complain(format_args!("restreamer: {why}"))).ok()
+}
+
+/// What was said of the side port: on the command line, or in the file.
+fn side(node: &Node) -> Result<Option<Listen>, String> {
+    if let Some(text) = &node.side {
+        return text.parse().map(Some).map_err(|why| format!("--side: {why}"));
+    }
+    let parsed = config::load(&node.file).map_err(|why| why.to_string())?;
+    let name = node.file.display();
+    let config = parsed.config;
+    config
+        .map(|config| config.side)
+        .ok_or_else(|| format!("{name} has mistakes; see restreamer --check {name}"))
+}
+
+fn told(answer: Result<String, OperatorError>) -> ExitCode {
+    match answer {
+        Ok(text) => {
+            say(&format!("{text}\n"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(format_args!("restreamer: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn present(running: &Running) {
     let (Some(main), Some(side)) = (running.addresses.first(), running.side_addresses.first())
     else {
@@ -102,9 +154,9 @@ fn complain(line: impl Display) {
     let _closed = writeln!(std::io::stderr(), "{line}");
 }
 
-fn load(serve: &Serve) -> Option<(String, Parsed)> {
-    match config::load(&serve.file) {
-        Ok(parsed) => Some((serve.file.display().to_string(), parsed)),
+fn load(file: &Path) -> Option<(String, Parsed)> {
+    match config::load(file) {
+        Ok(parsed) => Some((file.display().to_string(), parsed)),
         Err(error) => {
             complain(format_args!("restreamer: {error}"));
             None

@@ -15,7 +15,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
-use prometheus::{IntCounter, IntCounterVec, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
 
 pub use notify::{NotifyMetrics, NotifyResult};
 pub use resource::StaticMetrics;
@@ -38,6 +38,7 @@ pub struct Metrics {
     notifications: notify::Families,
     requests: IntCounterVec,
     log_dropped: IntCounter,
+    draining: IntGauge,
 }
 
 impl Metrics {
@@ -75,6 +76,13 @@ impl Metrics {
                 IntCounter::new(
                     "restreamer_log_dropped_total",
                     "Log lines lost because the log could not be written fast enough.",
+                ),
+            ),
+            draining: register(
+                &registry,
+                IntGauge::new(
+                    "restreamer_draining",
+                    "1 while the node tells those who ask to send nobody new.",
                 ),
             ),
             registry,
@@ -117,6 +125,11 @@ impl Metrics {
     /// Lines that the log lost.
     pub fn log_dropped(&self) -> IntCounter {
         self.log_dropped.clone()
+    }
+
+    /// Whether nobody new is to be sent here.
+    pub fn draining(&self, drains: bool) {
+        self.draining.set(drains.into());
     }
 
     /// Everything in the Prometheus text format.

@@ -7,7 +7,7 @@ pub mod routes;
 pub mod streams;
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ pub fn start(listeners: Vec<TcpListener>, node: &Arc<Node>, log: &Logger) -> io:
     for listener in listeners {
         let (node, log) = (Arc::clone(node), log.clone());
         std::thread::Builder::new().name("side".into()).spawn(move || {
-            if let Err(why) = serve(&listener, &node) {
+            if let Err(why) = serve(&listener, &node, &log) {
                 error!(log, "the side port is out of order: {why}";
                     "event" => "error", "error" => "side");
             }
@@ -35,7 +35,7 @@ pub fn start(listeners: Vec<TcpListener>, node: &Arc<Node>, log: &Logger) -> io:
     Ok(())
 }
 
-fn serve(listener: &TcpListener, node: &Arc<Node>) -> io::Result<()> {
+fn serve(listener: &TcpListener, node: &Arc<Node>, log: &Logger) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         if wait::readable([listener.as_fd()], None)? != [true] {
@@ -50,12 +50,12 @@ fn serve(listener: &TcpListener, node: &Arc<Node>) -> io::Result<()> {
             open.fetch_sub(1, Ordering::AcqRel);
             continue;
         }
-        let (node, place) = (Arc::clone(node), Place(Arc::clone(&open)));
+        let (node, place, log) = (Arc::clone(node), Place(Arc::clone(&open)), log.clone());
         // Without a thread the connection is closed, and the place is free again.
         let _no_thread = std::thread::Builder::new().name("side".into()).spawn(move || {
             let _place = place;
             // Who asks here hangs up as he likes; there is nobody to tell.
-            let _hung_up = answer(socket, &node);
+            let _hung_up = answer(socket, &node, &log);
         });
     }
 }
@@ -69,8 +69,9 @@ impl Drop for Place {
     }
 }
 
-fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
+fn answer(mut socket: TcpStream, node: &Node, log: &Logger) -> io::Result<()> {
     socket.set_nonblocking(false)?;
+    let is_local = is_local(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
     let deadline = Instant::now() + SIDE_TIMEOUT;
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
@@ -78,7 +79,11 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
         match parse(&head) {
             Parsed::Part if head.len() <= HEAD_BYTES_MAX => {}
             Parsed::Whole(request, _) => {
-                break (request.method, request.version, routes::answer(node, &request));
+                break (
+                    request.method,
+                    request.version,
+                    routes::answer(node, &request, is_local, log),
+                );
             }
             Parsed::Part => return Ok(()),
             Parsed::Refused(error) => {
@@ -102,6 +107,11 @@ fn answer(mut socket: TcpStream, node: &Node) -> io::Result<()> {
     socket.set_read_timeout(Some(left(deadline)?))?;
     while socket.read(&mut buffer)? > 0 && Instant::now() < deadline {}
     Ok(())
+}
+
+/// Whether this host has connected to itself, by the loopback or by the address it is asked at.
+fn is_local(peer: IpAddr, own: IpAddr) -> bool {
+    peer.to_canonical().is_loopback() || peer == own
 }
 
 fn left(deadline: Instant) -> io::Result<Duration> {

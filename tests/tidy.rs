@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 12] = [
     &["stream"],
     &["resource"],
     &["worker"],
-    &["notify", "side"],
+    &["notify", "side", "operator"],
     &["boot"],
     &["cli"],
 ];

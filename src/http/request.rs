@@ -57,6 +57,8 @@ pub enum Method {
     Head,
     /// Say what is allowed (asked by browsers before a cross-origin request).
     Options,
+    /// Change something. Only the side port knows what; 405 elsewhere.
+    Post,
     /// Anything else; answered 405.
     Other,
 }
@@ -152,6 +154,7 @@ fn whole(request: &httparse::Request<'_, '_>, head: &[u8]) -> Result<Request, He
         Some("GET") => Method::Get,
         Some("HEAD") => Method::Head,
         Some("OPTIONS") => Method::Options,
+        Some("POST") => Method::Post,
         _ => Method::Other,
     };
     let query = target.split_once('?').map_or("", |(_, query)| query);

@@ -7,6 +7,7 @@ use super::Node;
 /// The node's health.
 #[derive(Debug, Serialize, PartialEq, Eq)]
 pub struct Health {
+    /// "ok", "full" or, which is not the original's, "draining".
     status: &'static str,
     viewer: usize,
     /// The soft limit; 0 is none.
@@ -17,12 +18,27 @@ pub struct Health {
     bandwidth: u64,
 }
 
+impl Health {
+    /// Whether those who choose among nodes may choose this one.
+    pub fn is_ok(&self) -> bool {
+        self.status == "ok"
+    }
+}
+
+fn status(drains: bool, full: bool) -> &'static str {
+    match (drains, full) {
+        (true, _) => "draining",
+        (false, true) => "full",
+        (false, false) => "ok",
+    }
+}
+
 /// The health of a node.
 pub fn of(node: &Node) -> Health {
     let viewer = node.admission.viewers();
     let limits = node.admission.limits();
     Health {
-        status: if limits.make_full(viewer) { "full" } else { "ok" },
+        status: status(node.drains(), limits.make_full(viewer)),
         viewer,
         limit: limits.soft.unwrap_or(0),
         max: limits.hard.unwrap_or(0),

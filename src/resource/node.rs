@@ -1,5 +1,6 @@
 //! What there is to tell of the node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ pub struct Node {
     /// The viewers of all streams.
     pub admission: Arc<Admission>,
     rates: Mutex<Rates>,
+    drains: AtomicBool,
 }
 
 /// What is shown of a stream.
@@ -46,7 +48,21 @@ impl Node {
         now: Instant,
     ) -> Node {
         let rates = Mutex::new(Rates::new(streams.len(), now));
-        Node { metrics, streams, admission, rates }
+        Node { metrics, streams, admission, rates, drains: AtomicBool::new(false) }
+    }
+
+    /// Whether nobody new is to be sent here.
+    pub fn drains(&self) -> bool {
+        self.drains.load(Ordering::Relaxed)
+    }
+
+    /// Says to those who ask whether somebody new is to be sent here. Answers whether that is news.
+    ///
+    /// Whoever comes all the same is served: until everybody has heard the word, there is no better
+    /// place for him.
+    pub fn drain(&self, drains: bool) -> bool {
+        self.metrics.draining(drains);
+        self.drains.swap(drains, Ordering::Relaxed) != drains
     }
 
     /// The rates as of the last measurement.
@@ -71,8 +87,13 @@ impl Node {
 
 /// An answer in JSON.
 pub fn json(value: &impl Serialize) -> Response {
+    json_with(200, value)
+}
+
+/// The same with another status.
+pub fn json_with(status: u16, value: &impl Serialize) -> Response {
     match serde_json::to_vec(value) {
-        Ok(body) => Response::with_body(200, JSON, body),
+        Ok(body) => Response::with_body(status, JSON, body),
         Err(_unencodable) => Response::text(500),
     }
 }

@@ -128,16 +128,15 @@ impl Worker {
         let target = resource.target;
         let response = match (request.method, target) {
             (Method::Options, _) => Response::allow(204),
-            (Method::Other, Target::Control(_)) | (Method::Get | Method::Head, _) => {
-                match judge(resource, &request) {
-                    Err((response, reason)) => {
-                        self.refuse(target, &connection, &request, response.status(), reason);
-                        response
-                    }
-                    Ok(()) => return self.admitted(target, key, connection, request, rest, now),
+            (Method::Post | Method::Other, Target::Control(_))
+            | (Method::Get | Method::Head, _) => match judge(resource, &request) {
+                Err((response, reason)) => {
+                    self.refuse(target, &connection, &request, response.status(), reason);
+                    response
                 }
-            }
-            (Method::Other, _) => Response::allow(405),
+                Ok(()) => return self.admitted(target, key, connection, request, rest, now),
+            },
+            (Method::Post | Method::Other, _) => Response::allow(405),
         };
         self.metrics.answered(response.status());
         let asker = Asker::new(connection, &request, rest);

@@ -1,0 +1,62 @@
+use super::*;
+
+fn stream(path: &str, state: &str, error: Option<&str>) -> Stream {
+    Stream { path: path.to_owned(), state: state.to_owned(), last_error: error.map(str::to_owned) }
+}
+
+fn health(status: &str) -> Health {
+    Health { status: status.to_owned(), viewer: 7 }
+}
+
+#[test]
+fn any_stream_all_of_them_or_some() {
+    let streams = [
+        stream("/a.ts", "connected", Some("of yesterday")),
+        stream("/b.ts", "waiting", Some("upstream tcp://h:1 refused")),
+    ];
+    let well = Ok("ok: 1 of 2 streams connected, 7 viewers".to_owned());
+    let ill = "/b.ts is waiting: upstream tcp://h:1 refused";
+    let lost = || Err(Illness::Stream(ill.to_owned()));
+    let of = |wishes: &Wishes| judge(&streams, &health("ok"), wishes);
+    let some = |path: &str| Wishes { streams: vec![path.to_owned()], ..Wishes::default() };
+    assert_eq!(of(&Wishes::default()), well);
+    assert_eq!(of(&Wishes { all: true, ..Wishes::default() }), lost());
+    assert_eq!(of(&some("/a.ts")), well);
+    assert_eq!(of(&some("/b.ts")), lost());
+    assert_eq!(of(&some("/c.ts")), Err(Illness::Unknown("/c.ts".to_owned())));
+    let none = judge(&streams[1..], &health("ok"), &Wishes::default());
+    assert_eq!(none, Err(Illness::NoStream { streams: 1, first: ill.to_owned() }));
+}
+
+#[test]
+fn a_node_without_streams_has_none_to_lose() {
+    let said = judge(&[], &health("ok"), &Wishes { all: true, ..Wishes::default() });
+    assert_eq!(said.unwrap(), "ok: 0 of 0 streams connected, 7 viewers");
+}
+
+#[test]
+fn full_and_draining_matter_to_those_who_bring_viewers() {
+    let streams = [stream("/a.ts", "connected", None)];
+    for word in ["full", "draining"] {
+        let of = |ready| judge(&streams, &health(word), &Wishes { ready, ..Wishes::default() });
+        assert_eq!(of(false).unwrap(), format!("{word}: 1 of 1 streams connected, 7 viewers"));
+        assert_eq!(of(true), Err(Illness::NotReady { status: word.to_owned(), viewers: 7 }));
+    }
+}
+
+#[test]
+fn a_node_that_listens_everywhere_is_asked_on_the_loopback() {
+    for (side, address) in [
+        (":9470", "127.0.0.1:9470"),
+        ("0.0.0.0:9470", "127.0.0.1:9470"),
+        ("[::]:9470", "[::1]:9470"),
+        ("10.0.0.1:1", "10.0.0.1:1"),
+        ("[fd00::1]:1", "[fd00::1]:1"),
+        ("localhost:1", "localhost:1"),
+    ] {
+        assert_eq!(SidePort::at(Some(&side.parse().unwrap())).unwrap().address, address);
+    }
+    assert!(matches!(SidePort::at(None), Err(OperatorError::NoSidePort)));
+    let any = SidePort::at(Some(&"localhost:0".parse().unwrap()));
+    assert!(matches!(any, Err(OperatorError::AnyPort)));
+}
