@@ -12,3 +12,4 @@ pub mod proxy_protocol;
 pub mod request;
 pub mod response;
 pub mod route;
+pub mod via;

@@ -96,6 +96,10 @@ pub const PROXY_TEXT_BYTES_MAX: usize = 107;
 pub const PROXY_BINARY_BYTES_MAX: usize = 2048;
 /// Proxies named by `Forwarded` or `X-Forwarded-For` that are looked at, the nearest first.
 pub const FORWARDED_ELEMENTS_MAX: usize = 32;
+/// Members of a `Via`: proxies, and nodes in a chain. Three tiers serve any audience there is.
+pub const VIA_MEMBERS_MAX: usize = 16;
+/// What is passed on of a `Via`: so many names of ours take two thirds of it.
+pub const VIA_BYTES_MAX: usize = 1024;
 /// What is kept of a request's `User-Agent`, for the access log.
 pub const USER_AGENT_BYTES_MAX: usize = 256;
 /// Time from the connection, or from the last answer, to the end of a request head.
