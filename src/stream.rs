@@ -253,7 +253,8 @@ impl Stream {
         self.finish(now);
     }
 
-    /// The upstream is gone: everybody gets what there is.
+    /// The upstream is gone: everybody gets what there is, and goes (see [`via`](crate::http::via)
+    /// for what else depends on that).
     fn finish(&mut self, now: Instant) {
         let deadline = now + ENDING_TIMEOUT;
         self.end_viewers(Departure::Finished, deadline);

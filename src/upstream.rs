@@ -30,6 +30,7 @@ pub use dial::Dialer;
 pub use error::{DialError, Loss};
 pub use framing::Framing;
 
+use crate::http::via::Via;
 use crate::limits::PIPED_BYTES;
 
 /// An upstream that answered.
@@ -43,6 +44,8 @@ pub struct Dialed {
     pub early: Vec<u8>,
     /// Ends what has to end with the connection, when it is dropped.
     pub keeper: Option<Keeper>,
+    /// Which way the body has come.
+    pub via: Via,
 }
 
 /// Held by whoever reads an upstream: dropping it ends what has to end with the connection.
@@ -77,7 +80,8 @@ impl Dialed {
     /// A body without framing that is just read.
     pub fn raw(source: impl Into<OwnedFd>) -> Dialed {
         let body = Body::Stream(Framing::Raw);
-        Dialed { source: source.into(), body, early: Vec::new(), keeper: None }
+        let (early, via) = (Vec::new(), Via::default());
+        Dialed { source: source.into(), body, early, keeper: None, via }
     }
 
     /// What a thread of ours writes into a pipe, and the end where it writes (and waits).

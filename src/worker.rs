@@ -332,7 +332,8 @@ impl Worker {
                 let sender = self.sender.clone();
                 let deliver = move |result| sender.dialed(number, result);
                 let Attempt { remote, reception, log } = attempt;
-                if let Err(error) = self.dialer.start(remote, reception, log, deliver) {
+                let own = stream.gate().own().clone();
+                if let Err(error) = self.dialer.start(own, remote, reception, log, deliver) {
                     stream.dialed(Err(error), now);
                 }
             }

@@ -1,6 +1,7 @@
 //! What the configuration serves, made.
 
 use std::fs::File;
+use std::hash::RandomState;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::BootError;
 use crate::config::{Api, Config, StaticConfig, StreamConfig};
 use crate::egress::Client;
 use crate::http::auth::Guard;
+use crate::http::via::Pseudonym;
 use crate::limits::{PACKET_BYTES, PREAMBLE_BYTES_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, StreamStatus};
@@ -54,11 +56,17 @@ pub(super) struct Making<'a> {
 /// The streams, each in one part, or in one for each worker if it is hot: the owner's is the first;
 /// and what is shown of them.
 pub(super) fn streams(making: &Making<'_>) -> Result<(Vec<Vec<Stream>>, Vec<Shown>), BootError> {
-    let made = making.config.streams.iter().map(|config| stream(config, making));
+    let random = RandomState::new();
+    let made = making.config.streams.iter();
+    let made = made.map(|config| stream(config, Pseudonym::new(&random, &config.path), making));
     Ok(made.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
-fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Vec<Stream>, Shown), BootError> {
+fn stream(
+    config: &StreamConfig,
+    own: Pseudonym,
+    making: &Making<'_>,
+) -> Result<(Vec<Stream>, Shown), BootError> {
     let Making { metrics, root, now, .. } = *making;
     let log = root.new(o!("stream" => config.path.clone()));
     let status = Arc::new(StreamStatus::new(now));
@@ -86,7 +94,7 @@ fn stream(config: &StreamConfig, making: &Making<'_>) -> Result<(Vec<Stream>, Sh
     let preamble =
         config.preamble.as_deref().map(|path| preamble(path, config, &log)).transpose()?;
     let congestion = congestion(config, &log);
-    let gate = Arc::new(Gate::new(config.max_connections));
+    let gate = Arc::new(Gate::new(config.max_connections, own));
     let fed = std::iter::repeat_with(|| Source::Fed(Fed::default()));
     let sources = std::iter::once(Source::Upstreams(Box::new(failover))).chain(fed);
     let metrics = shown.metrics.parts(if config.hot { making.workers } else { 1 });

@@ -2,6 +2,7 @@
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
+use super::via::Via;
 use crate::config::Secret;
 use crate::limits::{HEAD_BYTES_MAX, HEADERS_MAX, TARGET_BYTES_MAX, USER_AGENT_BYTES_MAX};
 
@@ -35,6 +36,8 @@ pub struct Headers {
     pub forwarded: Vec<String>,
     /// `X-Forwarded-For`, line by line.
     pub x_forwarded_for: Vec<String>,
+    /// `Via`.
+    pub via: Via,
 }
 
 impl Request {
@@ -190,6 +193,7 @@ fn headers(lines: &[Header<'_>]) -> Headers {
             }
             "forwarded" => headers.forwarded.push(value()),
             "x-forwarded-for" => headers.x_forwarded_for.push(value()),
+            "via" => headers.via.add(line.value),
             _ => {}
         }
     }
@@ -315,7 +319,8 @@ mod tests {
         let request = request(
             "GET / HTTP/1.0\r\nauthorization: Bearer s3cret\r\nUser-Agent: tv\r\n\
              If-None-Match: \"1\"\r\nX-Forwarded-For: 1.2.3.4, 5.6.7.8\r\nIf-None-Match: \"2\"\r\n\
-             x-forwarded-for: 9.9.9.9\r\nForwarded: for=1.2.3.4\r\n\r\n",
+             x-forwarded-for: 9.9.9.9\r\nForwarded: for=1.2.3.4\r\nVia: 1.1 a (b)\r\n\
+             VIA: 1.1 c\r\n\r\n",
         );
         let headers = &request.headers;
         assert_eq!(headers.authorization.as_ref().map(Secret::expose), Some("Bearer s3cret"));
@@ -323,6 +328,7 @@ mod tests {
         assert_eq!(headers.if_none_match.as_deref(), Some("\"1\", \"2\""));
         assert_eq!(headers.x_forwarded_for, ["1.2.3.4, 5.6.7.8", "9.9.9.9"]);
         assert_eq!(headers.forwarded, ["for=1.2.3.4"]);
+        assert_eq!(headers.via.to_string(), "1.1 a, 1.1 c");
         assert!(!format!("{request:?}").contains("s3cret"));
     }
 

@@ -152,6 +152,7 @@ fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
         // Passed on from elsewhere; the phrase may be empty (RFC 9112, 4).
         _ => "",
     }

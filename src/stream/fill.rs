@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::bytes::Bytes;
 use super::datagrams::Datagrams;
 use super::intake::{Filled, Intake, Reader};
+use crate::http::via::Via;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
 use crate::ts::probe::Probe;
@@ -20,6 +21,7 @@ pub struct Fill {
     source: OwnedFd,
     probe: Probe,
     last_data: Instant,
+    via: Via,
 }
 
 /// A multicast group to join again.
@@ -40,12 +42,17 @@ impl Fill {
             Body::Stream(framing) => Box::new(Bytes::new(framing, dialed.early, dialed.keeper)),
             Body::Datagrams(of) => Box::new(Datagrams::new(of, now)),
         };
-        Fill { source: dialed.source, reader, probe: Probe::new(), last_data: now }
+        Fill { source: dialed.source, reader, probe: Probe::new(), last_data: now, via: dialed.via }
     }
 
     /// What is read.
     pub fn source(&self) -> BorrowedFd<'_> {
         self.source.as_fd()
+    }
+
+    /// Which way it comes.
+    pub fn via(&self) -> &Via {
+        &self.via
     }
 
     /// When data came last.

@@ -1,9 +1,12 @@
-//! Who may enter one stream: whether it is switched on, and how many viewers it may have.
+//! Who may enter one stream: whether it is switched on, how many viewers it may have, and whether
+//! who asks is the stream itself.
 //!
 //! Shared by the workers that have viewers of the stream and by whoever switches it: what one
 //! thread has been told holds for all from then on.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::http::via::{Pseudonym, Via};
 
 /// The gate of a stream; see the module.
 #[derive(Debug)]
@@ -11,6 +14,7 @@ pub struct Gate {
     open: AtomicBool,
     viewers: AtomicUsize,
     most: usize,
+    own: Pseudonym,
 }
 
 /// Why the gate lets nobody in.
@@ -23,13 +27,25 @@ pub enum Closed {
 }
 
 impl Gate {
-    /// An open gate, for so many viewers.
-    pub fn new(most: Option<usize>) -> Gate {
+    /// An open gate, for so many viewers, to the stream of this name.
+    pub fn new(most: Option<usize>, own: Pseudonym) -> Gate {
         Gate {
             open: AtomicBool::new(true),
             viewers: AtomicUsize::new(0),
             most: most.unwrap_or(usize::MAX),
+            own,
         }
+    }
+
+    /// By what name other nodes know the stream.
+    pub fn own(&self) -> &Pseudonym {
+        &self.own
+    }
+
+    /// Whether a request that has come this way comes from the stream itself, or from too far to
+    /// tell.
+    pub fn closes_ring(&self, via: &Via) -> bool {
+        via.names(&self.own) || via.is_long()
     }
 
     /// Switches the stream on or off. Answers whether that changes anything.
@@ -67,11 +83,17 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::RandomState;
+
     use super::*;
+
+    fn own() -> Pseudonym {
+        Pseudonym::new(&RandomState::new(), "/a.ts")
+    }
 
     #[test]
     fn so_many_may_enter_while_it_is_open() {
-        let gate = Gate::new(Some(2));
+        let gate = Gate::new(Some(2), own());
         assert_eq!((gate.enter(), gate.enter()), (Ok(()), Ok(())));
         assert_eq!((gate.enter(), gate.would_enter()), (Err(Closed::Full), Err(Closed::Full)));
         gate.leave();
@@ -84,7 +106,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_everybody_may() {
-        let gate = Gate::new(None);
+        let gate = Gate::new(None, own());
         assert!((0..1000).all(|_| gate.enter().is_ok()));
     }
 }

@@ -8,6 +8,7 @@ use super::admission::Full;
 use super::gate::Closed;
 pub use super::members::ViewerKey;
 use crate::http::response::Outgoing;
+use crate::http::via::Via;
 use crate::viewer::catching_up::CatchingUp;
 use crate::viewer::visit::Visit;
 use crate::viewer::{Connection, Departure, Heard, State, Viewer};
@@ -28,6 +29,8 @@ pub struct Readiness {
 pub enum Refused {
     /// No upstream is connected.
     NoUpstream,
+    /// It is the stream itself that asks, as its own upstream.
+    Loop,
     /// The stream is switched off.
     SwitchedOff,
     /// The stream has as many viewers as it may have.
@@ -50,6 +53,7 @@ impl Refused {
     pub fn reason(self) -> &'static str {
         match self {
             Refused::NoUpstream => "no_upstream",
+            Refused::Loop => "loop",
             Refused::SwitchedOff => "switched_off",
             Refused::StreamFull => "stream_full",
             Refused::Full(Full::Node) => "node_full",
@@ -59,8 +63,15 @@ impl Refused {
 }
 
 impl Stream {
-    /// Gives a viewer a place, which it has until it goes.
-    pub fn admit(&self, client: IpAddr) -> Result<(), Refused> {
+    /// Which way it comes here.
+    pub fn via(&self) -> Via {
+        // A worker that was fed another connection's bytes before still sends what is left of them.
+        self.source.last().map(|fill| fill.via().clone()).unwrap_or_default()
+    }
+
+    /// Gives a viewer a place, which it has until it goes. Its request has come by `via`.
+    pub fn admit(&self, client: IpAddr, via: &Via) -> Result<(), Refused> {
+        self.judge(via)?;
         self.gate.enter().map_err(Refused::from)?;
         let connected = if self.is_connected() { Ok(()) } else { Err(Refused::NoUpstream) };
         let admitted = connected.and_then(|()| self.admission.enter(client).map_err(Refused::Full));
@@ -71,12 +82,17 @@ impl Stream {
     }
 
     /// Whether a viewer would be given a place now.
-    pub fn would_admit(&self, client: IpAddr) -> Result<(), Refused> {
+    pub fn would_admit(&self, client: IpAddr, via: &Via) -> Result<(), Refused> {
+        self.judge(via)?;
         self.gate.would_enter().map_err(Refused::from)?;
         if !self.is_connected() {
             return Err(Refused::NoUpstream);
         }
         self.admission.would_enter(client).map_err(Refused::Full)
+    }
+
+    fn judge(&self, via: &Via) -> Result<(), Refused> {
+        if self.gate.closes_ring(via) { Err(Refused::Loop) } else { Ok(()) }
     }
 
     /// Takes back the place of a viewer who could not join after all.

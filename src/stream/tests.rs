@@ -1,3 +1,4 @@
+use std::hash::RandomState;
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use super::*;
 use crate::config::{Reception, Remote};
 use crate::http::request::{Parsed, parse};
-use crate::limits::{LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT};
+use crate::http::via::{Pseudonym, Via};
+use crate::limits::{LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT, VIA_MEMBERS_MAX};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
 use crate::stream::failover::{Failover, Upstream};
@@ -58,7 +60,7 @@ impl Bench {
                 status,
             ))),
             lag_packets: LAG_PACKETS,
-            gate: Arc::new(Gate::new(Some(VIEWERS_MAX))),
+            gate: Arc::new(Gate::new(Some(VIEWERS_MAX), Pseudonym::new(&RandomState::new(), PATH))),
             preamble: None,
             congestion: None,
             access: AccessLog::silent(),
@@ -79,7 +81,7 @@ impl Bench {
         let (near, peer) = listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
         let key = self.stream.next_key();
-        self.stream.admit(peer.ip()).unwrap();
+        self.stream.admit(peer.ip(), &Via::default()).unwrap();
         let connection = Connection::new(near, peer);
         self.stream.join(connection, visit(self.now), b"HEAD".to_vec(), self.now);
         (key, far)
@@ -542,11 +544,29 @@ fn switched_off_a_stream_lets_its_viewers_go_and_takes_none() {
     let mut got = Vec::new();
     far.read_to_end(&mut got).unwrap();
     assert_eq!(got, [b"HEAD".to_vec(), sent].concat());
-    assert_eq!(bench.stream.would_admit(here), Err(Refused::SwitchedOff));
+    assert_eq!(bench.stream.would_admit(here, &Via::default()), Err(Refused::SwitchedOff));
     assert!(bench.stream.is_connected(), "its upstream stays");
     assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"switched_off\""), 1);
     assert!(bench.stream.gate().switch(true));
-    assert_eq!(bench.stream.admit(here), Ok(()));
+    assert_eq!(bench.stream.admit(here, &Via::default()), Ok(()));
+}
+
+#[test]
+fn a_stream_is_no_viewer_of_itself() {
+    let bench = Bench::new();
+    let here = IpAddr::from([127, 0, 0, 1]);
+    let mut via = Via::default();
+    via.add(b"1.1 restreamer-0123456789abcdef");
+    assert_eq!(bench.stream.would_admit(here, &via), Ok(()));
+    via.add(bench.stream.gate().own().to_string().as_bytes());
+    via.add(b"1.1 cache");
+    assert_eq!(bench.stream.would_admit(here, &via), Err(Refused::Loop));
+    assert_eq!(bench.stream.admit(here, &via), Err(Refused::Loop));
+    let mut endless = Via::default();
+    endless.add("1.1 cache,".repeat(VIA_MEMBERS_MAX).as_bytes());
+    assert_eq!(bench.stream.would_admit(here, &endless), Ok(()));
+    endless.add(b"1.1 cache");
+    assert_eq!(bench.stream.admit(here, &endless), Err(Refused::Loop));
 }
 
 #[test]
@@ -555,10 +575,10 @@ fn a_stream_has_its_own_limit_of_viewers() {
     let here = IpAddr::from([127, 0, 0, 1]);
     let (key, _first) = bench.viewer();
     let (_, _second) = bench.viewer();
-    assert_eq!(bench.stream.admit(here), Err(Refused::StreamFull));
+    assert_eq!(bench.stream.admit(here, &Via::default()), Err(Refused::StreamFull));
     let gone = Readiness { closed: true, ..Readiness::default() };
     bench.stream.on_viewer(key, gone, bench.now);
-    assert_eq!(bench.stream.admit(here), Ok(()));
+    assert_eq!(bench.stream.admit(here, &Via::default()), Ok(()));
 }
 
 /// Turns in which others had all that may be written in one, while the upstream goes on; answers

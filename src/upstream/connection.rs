@@ -9,10 +9,10 @@ use std::time::Instant;
 use url::{Position, Url};
 
 use super::error::DialError;
-use super::head::{ask, header};
+use super::head::{Head, ask, header};
 use super::tcp::{self, Timed};
 use super::tls::{Decrypting, Session};
-use super::{Body, Dialed, Framing};
+use super::{Body, Dialed};
 use crate::egress::address::host_and_port;
 use crate::egress::{Proxy, Trust};
 
@@ -62,18 +62,19 @@ impl Connection {
         Ok(Connection::Secure(Box::new(session)))
     }
 
-    /// The body, which begins with `early`.
-    pub fn into_body(self, framing: Framing, early: Vec<u8>) -> Result<Opened, DialError> {
+    /// The body of an answer with this head, which begins with `early`.
+    pub fn into_body(self, head: Head, early: Vec<u8>) -> Result<Opened, DialError> {
+        let (framing, via) = (head.framing()?, head.via);
         match self {
             Connection::Plain(socket) => {
                 let socket = socket.into_inner().map_err(DialError::Connect)?;
                 socket.set_nonblocking(true).map_err(DialError::Connect)?;
                 let body = Body::Stream(framing);
-                Ok(Opened::Ready(Dialed { body, early, ..Dialed::raw(socket) }))
+                Ok(Opened::Ready(Dialed { body, early, via, ..Dialed::raw(socket) }))
             }
             Connection::Secure(session) => {
                 let (dialed, work) = session.into_body(framing, early)?;
-                Ok(Opened::ToDecrypt(dialed, Box::new(work)))
+                Ok(Opened::ToDecrypt(Dialed { via, ..dialed }, Box::new(work)))
             }
         }
     }

@@ -18,6 +18,7 @@ use super::player::{self, Source, SystemClock};
 use super::{Dialed, command, connection, file, http, tcp};
 use crate::config::{Reception, Remote, RemoteKind};
 use crate::egress::Egress;
+use crate::http::via::Pseudonym;
 use crate::limits::DIAL_STACK_BYTES;
 
 /// Starts attempts and knows the commands that are running.
@@ -44,10 +45,11 @@ impl Dialer {
         Dialer { timeout, buffer_bytes, egress, minded: Arc::default() }
     }
 
-    /// Starts an attempt. `deliver` gets its result, on the attempt's thread; without a thread
-    /// there is none.
+    /// Starts an attempt of the stream that is called `own`. `deliver` gets its result, on the
+    /// attempt's thread; without a thread there is none.
     pub fn start(
         &self,
+        own: Pseudonym,
         remote: Remote,
         reception: Reception,
         log: Logger,
@@ -57,7 +59,7 @@ impl Dialer {
         let thread = std::thread::Builder::new().name("dial".into()).stack_size(DIAL_STACK_BYTES);
         let run = move || {
             cpu::roam();
-            dialer.run(&remote, &reception, &log, deliver);
+            dialer.run(&own, &remote, &reception, &log, deliver);
         };
         thread.spawn(run).map(drop).map_err(DialError::Thread)
     }
@@ -71,6 +73,7 @@ impl Dialer {
 
     fn run(
         &self,
+        own: &Pseudonym,
         remote: &Remote,
         reception: &Reception,
         log: &Logger,
@@ -78,7 +81,7 @@ impl Dialer {
     ) {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         match remote.kind() {
-            RemoteKind::Http(url) => match http::dial(url, &self.egress, deadline) {
+            RemoteKind::Http(url) => match http::dial(url, own, &self.egress, deadline) {
                 Ok(connection::Opened::Ready(dialed)) => deliver(Ok(dialed)),
                 Ok(connection::Opened::ToDecrypt(dialed, work)) => {
                     deliver(Ok(dialed));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::CertificateError;
 
 use crate::http::chunked::ChunkedError;
+use crate::http::via::Via;
 use crate::limits::{REDIRECTS_MAX, UPSTREAM_HEAD_BYTES_MAX};
 
 /// Why an attempt failed. The text goes on from the upstream's address.
@@ -52,6 +53,12 @@ pub enum DialError {
     /// The answer is not the stream.
     #[error("answered {0}, expected 200")]
     Status(u16),
+    /// What it sends has come from us.
+    #[error("comes by way of this stream itself: Via: {0}")]
+    Loop(Via),
+    /// What it sends has come a longer way than any chain of nodes should be.
+    #[error("comes a way that is too long to be meant: Via: {0}, and more")]
+    TooFar(Via),
     /// Redirected too often.
     #[error("redirected more than {REDIRECTS_MAX} times")]
     TooManyRedirects,
@@ -128,6 +135,8 @@ impl DialError {
                 "protocol"
             }
             DialError::Status(_) => "status",
+            DialError::Loop(_) => "loop",
+            DialError::TooFar(_) => "too_far",
             DialError::TooManyRedirects | DialError::BadRedirect | DialError::RedirectScheme(_) => {
                 "redirect"
             }

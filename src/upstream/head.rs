@@ -8,6 +8,7 @@ use super::Framing;
 use super::error::DialError;
 use crate::config::Secret;
 use crate::http::chunked::Chunked;
+use crate::http::via::Via;
 use crate::limits::{HEADERS_MAX, UPSTREAM_HEAD_BYTES_MAX};
 
 /// What matters of a response head.
@@ -17,6 +18,8 @@ pub struct Head {
     pub status: u16,
     /// Where a redirect leads to.
     pub location: Option<String>,
+    /// Which way it has come.
+    pub via: Via,
     length: Option<u64>,
     transfer: Option<String>,
 }
@@ -84,6 +87,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, DialError> {
             "location" => head.location = Some(value()),
             "content-length" => head.length = value().parse().ok(),
             "transfer-encoding" => head.transfer = Some(value()),
+            "via" => head.via.add(header.value),
             _ => {}
         }
     }

@@ -22,6 +22,7 @@ use crate::limits::{REQUESTS_PER_CONNECTION_MAX, UNSENT_BYTES_MAX};
 use crate::log::access::Entry;
 use crate::resource::Question;
 use crate::stream::ViewerKey;
+use crate::stream::join::Refused;
 use crate::upstream::tcp::LIVENESS;
 use crate::viewer::Connection;
 use crate::viewer::asker::Asker;
@@ -281,13 +282,18 @@ impl Worker {
         let HandedOver { stream: number, connection, request, rest } = asked;
         let client = connection.client;
         let admitted = match request.method {
-            Method::Get => stream.admit(client),
-            _head => stream.would_admit(client),
+            Method::Get => stream.admit(client, &request.headers.via),
+            _head => stream.would_admit(client, &request.headers.via),
         };
+        let own = stream.gate().own();
         let response = match admitted {
-            Ok(()) => Response::stream(200),
+            Ok(()) => Response::stream(200).header("Via", &stream.via().by(own)),
             Err(why) => {
-                let response = self.refused_stream();
+                let response = match why {
+                    // So it learns that it has asked itself (RFC 5842, 7.2).
+                    Refused::Loop => Response::stream(508).header("Via", &own.to_string()),
+                    _no_place => self.refused_stream(),
+                };
                 let status = response.status();
                 self.refuse(Target::Stream(number), &connection, &request, status, why.reason());
                 response

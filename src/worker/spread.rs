@@ -7,7 +7,9 @@ use slog::warn;
 
 use super::Worker;
 use super::handoff::{Command, Sender};
+use crate::http::via::Via;
 use crate::limits::{FEED_PIPE_BYTES_MIN, PIPED_BYTES, UPSTREAM_PIPE_BYTES};
+use crate::stream::Stream;
 use crate::upstream::Dialed;
 
 impl Worker {
@@ -24,9 +26,10 @@ impl Worker {
         }
         // A turn that upstreams shorten brings INTAKE_BYTES_PER_TURN; a fixed one may bring more.
         let bytes = if self.period.is_fixed() { UPSTREAM_PIPE_BYTES } else { PIPED_BYTES };
+        let via = self.streams.get(number).map(Stream::via).unwrap_or_default();
         let mut ends = Vec::new();
         for (other, worker) in self.others() {
-            match feed(worker, number, bytes) {
+            match feed(worker, number, bytes, via.clone()) {
                 Ok(end) => ends.push(end),
                 Err(why) => {
                     let path = self.board.path(number);
@@ -54,14 +57,15 @@ enum FeedError {
     Busy,
 }
 
-/// Gives a worker the end of a pipe with so much room to read; answers the other.
-fn feed(worker: &Sender, stream: usize, bytes: usize) -> Result<OwnedFd, FeedError> {
+/// Gives a worker the end of a pipe with so much room to read; answers the other. What comes by it
+/// has come to us by `via`.
+fn feed(worker: &Sender, stream: usize, bytes: usize, via: Via) -> Result<OwnedFd, FeedError> {
     let pipe = Pipe::with_capacity(bytes)?;
     if pipe.capacity() < FEED_PIPE_BYTES_MIN {
         return Err(FeedError::Narrow(pipe.capacity()));
     }
     let (reader, writer) = pipe.into_ends();
-    let result = Box::new(Ok(Dialed::raw(reader)));
+    let result = Box::new(Ok(Dialed { via, ..Dialed::raw(reader) }));
     let taken = worker.hand_over(Command::Dialed { stream, result });
     taken.map(|()| writer).map_err(|_full| FeedError::Busy)
 }

@@ -62,7 +62,10 @@ fn read_to_end(mut socket: TcpStream) -> Vec<u8> {
 fn viewers_of_both_parts_get_the_same_through_the_trunk() {
     let mut owner = Bench::new();
     let mut part = owner.part();
-    assert!(part.stream.admit(IpAddr::from([127, 0, 0, 1])).is_err(), "there is nothing to show");
+    assert!(
+        part.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default()).is_err(),
+        "there is nothing to show"
+    );
     owner.feed(&mut part);
     let ((_, mut here), (_, mut there)) = (owner.viewer(), part.viewer());
     owner.turn();
@@ -75,7 +78,10 @@ fn viewers_of_both_parts_get_the_same_through_the_trunk() {
     }
     assert_eq!(read(&mut here, all.len()), all);
     assert_eq!(read(&mut there, all.len()), all);
-    assert!(owner.stream.admit(IpAddr::from([127, 0, 0, 1])).is_err(), "two are all there may be");
+    assert!(
+        owner.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default()).is_err(),
+        "two are all there may be"
+    );
 }
 
 #[test]

@@ -1,11 +1,13 @@
+use std::hash::RandomState;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::LazyLock;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::*;
 use crate::egress::{Proxies, Trust};
-use crate::limits::UPSTREAM_HEAD_BYTES_MAX;
+use crate::limits::{UPSTREAM_HEAD_BYTES_MAX, VIA_MEMBERS_MAX};
 use crate::upstream::{Body, Dialed, Framing};
 
 /// A server that answers one connection after the other with the given bytes, `{port}` replaced by
@@ -30,6 +32,11 @@ fn serve(answers: Vec<&'static str>) -> (u16, JoinHandle<Vec<String>>) {
     (port, serving)
 }
 
+fn own() -> Pseudonym {
+    static RANDOM: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    Pseudonym::new(&RANDOM, "/own.ts")
+}
+
 fn dial_path(port: u16, path: &str) -> Result<Dialed, DialError> {
     let url = Url::parse(&format!("http://127.0.0.1:{port}{path}")).unwrap();
     dial_by(Proxies::default(), &url, Duration::from_secs(20))
@@ -37,7 +44,7 @@ fn dial_path(port: u16, path: &str) -> Result<Dialed, DialError> {
 
 fn dial_by(proxies: Proxies, url: &Url, patience: Duration) -> Result<Dialed, DialError> {
     let egress = Egress { trust: Trust::load(None).unwrap(), proxies };
-    match dial(url, &egress, Some(Instant::now() + patience))? {
+    match dial(url, &own(), &egress, Some(Instant::now() + patience))? {
         Opened::Ready(dialed) => Ok(dialed),
         Opened::ToDecrypt(..) => panic!("{url} is not encrypted"),
     }
@@ -105,6 +112,42 @@ fn failures_say_what_happened() {
         let error = dial_path(serve(vec![answer]).0, "/").unwrap_err();
         assert_eq!(error.kind(), kind, "{answer:?}: {error}");
         assert!(error.to_string().contains(text), "{error}");
+    }
+}
+
+#[test]
+fn the_way_is_asked_and_told() {
+    let told = "HTTP/1.1 100 Go on\r\nVia: 1.1 early\r\n\r\nHTTP/1.1 200 OK\r\n\
+                via: 1.1 a (x)\r\nVia: 1.1 b\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (port, serving) = serve(vec!["HTTP/1.1 302 F\r\nLocation: /b\r\n\r\n", told]);
+    let dialed = dial_path(port, "/a").unwrap();
+    assert_eq!(dialed.via.to_string(), "1.1 a, 1.1 b");
+    for asked in serving.join().unwrap() {
+        assert!(asked.contains(&format!("\r\nVia: {}\r\n", own())), "{asked}");
+    }
+}
+
+#[test]
+fn what_comes_by_way_of_us_is_refused() {
+    let own = own();
+    let long = "1.1 x, ".repeat(VIA_MEMBERS_MAX);
+    for (status, via, kind, text) in [
+        ("200 OK", format!("1.1 a, {own} (we), 1.1 b"), "loop", format!("1.1 a, {own}, 1.1 b")),
+        // Our own refusal of our own request, as a proxy in between may change it.
+        ("508 Loop Detected", own.to_string(), "loop", "way of this stream itself".to_owned()),
+        ("502 Bad Gateway", own.to_string(), "loop", own.to_string()),
+        ("508 Loop Detected", "1.1 other".to_owned(), "status", "answered 508".to_owned()),
+        (
+            "200 OK",
+            format!("{long}1.1 y"),
+            "too_far",
+            "too long to be meant: Via: 1.1 x".to_owned(),
+        ),
+    ] {
+        let answer = format!("HTTP/1.1 {status}\r\nVia: {via}\r\n\r\n").leak();
+        let error = dial_path(serve(vec![answer]).0, "/").unwrap_err();
+        assert_eq!(error.kind(), kind, "{answer:?}: {error}");
+        assert!(error.to_string().contains(&text), "{error}");
     }
 }
 

@@ -1,3 +1,4 @@
+use std::hash::RandomState;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::AtomicU64;
@@ -9,6 +10,7 @@ use super::*;
 use crate::config::{Authentication, RefuseWith, TurnPeriod};
 use crate::egress::{Egress, Proxies, Trust};
 use crate::http::auth::Guard;
+use crate::http::via::Pseudonym;
 use crate::limits::DATAGRAM_BUFFER_BYTES_MIN;
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, StreamStatus};
@@ -86,7 +88,7 @@ fn worker(metrics: &Arc<Metrics>, now: Instant) -> (Worker, Sender, TcpListener)
         owner: AtomicUsize::new(1),
         hot: false,
         cost_ns: AtomicU64::new(0),
-        gate: Arc::new(Gate::new(None)),
+        gate: Arc::new(Gate::new(None, Pseudonym::new(&RandomState::new(), "/a.ts"))),
         status: Arc::new(StreamStatus::new(now)),
         metrics: metrics.stream("/a.ts"),
     };
