@@ -16,6 +16,7 @@ pub mod process;
 pub mod signal;
 pub mod socket;
 pub mod splice;
+pub mod systemd;
 pub mod tcp_info;
 pub mod wait;
 

@@ -26,10 +26,13 @@ pub struct Running {
 
 impl Running {
     /// Starts `command` with an empty standard input; answers it with its standard output and
-    /// error.
+    /// error. What of our environment is for us alone is not in its own.
     pub fn start(mut command: Command) -> io::Result<(Running, ChildStdout, ChildStderr)> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0);
+        for variable in crate::systemd::ONLY_OURS {
+            command.env_remove(variable);
+        }
         let us = nix::unistd::getpid();
         // SAFETY: between fork and exec only sigprocmask(2), prctl(2) and getppid(2) are called,
         // and an error is made from a number: all async-signal-safe, nothing allocates or locks.
@@ -130,6 +133,22 @@ mod tests {
         assert_eq!((out.as_str(), err.as_str()), ("out\n", "err\n"));
         assert_eq!(readable([running.exit()], None).unwrap(), [true]);
         assert_eq!(running.reap().unwrap().code(), Some(3));
+    }
+
+    #[test]
+    fn what_is_for_us_alone_is_not_in_its_environment() {
+        let mut command = shell("env");
+        command.env("KEPT", "yes");
+        // As if they were in our own environment, which tests leave alone.
+        for variable in crate::systemd::ONLY_OURS {
+            command.env(variable, "ours");
+        }
+        let (running, mut output, _errors) = Running::start(command).unwrap();
+        let mut environment = String::new();
+        output.read_to_string(&mut environment).unwrap();
+        running.reap().unwrap();
+        assert!(environment.contains("KEPT=yes\n"), "{environment}");
+        assert!(!environment.contains("=ours\n"), "{environment}");
     }
 
     #[test]

@@ -9,9 +9,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrStorage, UnixAddr, bind,
-    getsockopt, listen as start_listening, recv, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
+    bind, getsockname, getsockopt, listen as start_listening, recv, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -79,6 +80,41 @@ pub fn listen_shared(
     Ok(listeners)
 }
 
+/// Why a descriptor from elsewhere is not to be accepted from.
+#[derive(Debug)]
+pub enum Unfit {
+    /// It is a file, a pipe or something else.
+    NoSocket,
+    /// It is a socket for datagrams, or a raw one.
+    NoStream,
+    /// It is neither of IPv4 nor of IPv6.
+    NotInternet,
+    /// It is connected, or not used yet.
+    NotListening,
+    /// The kernel does not say, or refuses to make it non-blocking.
+    Kernel(io::Error),
+}
+
+/// Takes over a socket that somebody else has made listen, and makes it non-blocking.
+pub fn adopt(fd: OwnedFd) -> Result<TcpListener, Unfit> {
+    let kernel = |errno: Errno| match errno {
+        Errno::ENOTSOCK => Unfit::NoSocket,
+        errno => Unfit::Kernel(errno.into()),
+    };
+    if getsockopt(&fd, sockopt::SockType).map_err(kernel)? != SockType::Stream {
+        return Err(Unfit::NoStream);
+    }
+    let name: SockaddrStorage = getsockname(fd.as_raw_fd()).map_err(kernel)?;
+    if !matches!(name.family(), Some(AddressFamily::Inet | AddressFamily::Inet6)) {
+        return Err(Unfit::NotInternet);
+    }
+    if !getsockopt(&fd, sockopt::AcceptConn).map_err(kernel)? {
+        return Err(Unfit::NotListening);
+    }
+    crate::file::set_nonblocking(fd.as_fd()).map_err(Unfit::Kernel)?;
+    Ok(TcpListener::from(fd))
+}
+
 /// A socket with this address, shared with those who share it as well or its own.
 fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -110,7 +146,7 @@ pub fn limit_unsent(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
             length,
         )
     };
-    nix::errno::Errno::result(answer)?;
+    Errno::result(answer)?;
     Ok(())
 }
 
@@ -144,7 +180,7 @@ pub fn begin_to_connect(address: SocketAddr) -> io::Result<TcpStream> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let fd = socket(family, SockType::Stream, flags, None)?;
     match nix::sys::socket::connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
-        Ok(()) | Err(nix::errno::Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
+        Ok(()) | Err(Errno::EINPROGRESS) => Ok(TcpStream::from(fd)),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -169,7 +205,7 @@ fn connect_unix_as(kind: SockType, path: &Path, timeout: Option<Duration>) -> io
     }
     match nix::sys::socket::connect(fd.as_raw_fd(), &UnixAddr::new(path)?) {
         Ok(()) => Ok(fd),
-        Err(nix::errno::Errno::EAGAIN) => Err(io::ErrorKind::TimedOut.into()),
+        Err(Errno::EAGAIN) => Err(io::ErrorKind::TimedOut.into()),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -205,7 +241,7 @@ pub fn user_timeout(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
 pub fn finish(socket: &impl AsFd) -> io::Result<()> {
     match nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write)
     {
-        Ok(()) | Err(nix::errno::Errno::ENOTCONN) => Ok(()),
+        Ok(()) | Err(Errno::ENOTCONN) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -227,6 +263,8 @@ mod tests {
     mod shared;
 
     use std::io::{Read, Write};
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixListener;
 
     use super::*;
 
@@ -250,6 +288,31 @@ mod tests {
         let first = listen("127.0.0.1:0".parse().unwrap(), 16).unwrap();
         let second = listen(first.local_addr().unwrap(), 16).unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_listening_socket_is_adopted_and_nothing_else_is() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let theirs = TcpListener::bind(address).unwrap();
+            let address = theirs.local_addr().unwrap();
+            let ours = adopt(theirs.into()).unwrap();
+            assert_eq!(ours.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            let _near = TcpStream::connect(address).unwrap();
+            ours.accept().unwrap();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let unix = UnixListener::bind(dir.path().join("socket")).unwrap();
+        let unfit = |fd: OwnedFd| adopt(fd).unwrap_err();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(matches!(unfit(file.into()), Unfit::NoSocket));
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(matches!(unfit(datagrams.into()), Unfit::NoStream));
+        assert!(matches!(unfit(unix.into()), Unfit::NotInternet));
+        assert!(matches!(unfit(connected.into()), Unfit::NotListening));
+        let unused = bound("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert!(matches!(unfit(unused), Unfit::NotListening));
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn a_second_node_is_refused() {
 #[test]
 fn of_two_nodes_that_start_at_once_one_is_refused() {
     let late = bound("127.0.0.1:0".parse().unwrap(), false).unwrap();
-    let address: SockaddrStorage = nix::sys::socket::getsockname(late.as_raw_fd()).unwrap();
+    let address: SockaddrStorage = getsockname(late.as_raw_fd()).unwrap();
     let first = shared(&address.to_string(), 4).unwrap();
     let refused = start_listening(&late, Backlog::new(16).unwrap()).unwrap_err();
     assert_eq!(refused, Errno::EADDRINUSE);
