@@ -15,6 +15,7 @@ pub mod guests;
 pub mod handoff;
 pub mod load;
 mod spread;
+mod stop;
 pub mod streams;
 pub mod token;
 pub mod transfer;
@@ -33,7 +34,7 @@ use slog::{Logger, info, warn};
 use crate::clock::earlier;
 use crate::config::{RefuseWith, TurnPeriod};
 use crate::http::route::Routes;
-use crate::limits::{COMMANDS_PER_TURN_MAX, DRAIN_TIMEOUT, EVENTS_MAX};
+use crate::limits::{COMMANDS_PER_TURN_MAX, EVENTS_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::resource::{Desk, Static};
@@ -213,13 +214,6 @@ impl Worker {
             || self.listeners.have_work(now)
     }
 
-    fn is_done(&self, now: Instant) -> bool {
-        self.stopping.is_some_and(|deadline| {
-            let left = self.streams.iter().map(Stream::viewers).sum::<usize>();
-            now >= deadline || (left == 0 && self.guests.is_empty() && !self.commanded)
-        })
-    }
-
     fn on_event(&mut self, event: &mio::event::Event, now: Instant) {
         let ready = Readiness {
             readable: event.is_readable() || event.is_read_closed(),
@@ -338,41 +332,6 @@ impl Worker {
                 }
             }
             self.streams.reschedule(number, now);
-        }
-    }
-
-    /// No new connections, no new attempts; viewers get the rest of their packet.
-    fn stop(&mut self, now: Instant) {
-        self.stopping = Some(now + DRAIN_TIMEOUT);
-        self.orders.close();
-        // What was handed over before is looked at before anybody says that nobody is left.
-        self.commanded = true;
-        self.listeners.close();
-        self.guests.dismiss();
-        self.streams.unmark_all();
-        for number in self.streams.numbers() {
-            self.stop_stream(number, now);
-        }
-    }
-
-    fn stop_stream(&mut self, number: usize, now: Instant) {
-        let stream = self.streams.get_mut(number);
-        if stream.is_some_and(|stream| stream.stop(now)) {
-            self.streams.mark(number);
-        }
-    }
-
-    /// Ends: who has not taken the rest in time is cut, on a stream that comes too late as well.
-    fn cut(&mut self, now: Instant) {
-        while let Ok(command) = self.orders.commands.try_recv() {
-            if let Command::Take { mut stream, .. } = command {
-                stream.cut(now);
-            }
-        }
-        for number in self.streams.numbers() {
-            if let Some(stream) = self.streams.get_mut(number) {
-                stream.cut(now);
-            }
         }
     }
 }
