@@ -7,10 +7,11 @@
 
 mod crew;
 mod listen;
+mod pulse;
 mod resources;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -33,6 +34,8 @@ use crate::side;
 use crate::stream::admission::{Admission, Crossings};
 use crate::upstream::Dialer;
 use crew::Crew;
+use listen::Doors;
+use pulse::Pulse;
 
 pub use listen::ListenError;
 
@@ -89,6 +92,7 @@ pub struct Running {
     log_handle: LogHandle,
     access: AccessLog,
     crew: Crew,
+    pulse: Pulse,
     dialer: Dialer,
     notify: Option<notify::Handle>,
     admission: Arc<Admission>,
@@ -118,19 +122,18 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let signals = Signals::block().map_err(kernel("signals cannot be blocked"))?;
     let open_files = restreamer_sys::limit::raise_open_files()
         .map_err(kernel("the limit of open files cannot be raised"))?;
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let workers = crew::size(config, cores);
-    let listeners = listen::listen_for("listen", &config.listen, workers)?;
+    let workers = crew::size(config, cores());
+    let doors = Doors::open(config, workers)?;
     let workers = workers.get();
-    let (side_listeners, no_side) = listen::listen_aside(config)?;
-    let (addresses, side_addresses) = (bound(&listeners[0]), bound(&side_listeners));
+    let (addresses, side_addresses) = doors.addresses();
     let metrics = Metrics::counting(config.statistics);
     let (root, log_handle) = open_log(config, &metrics)?;
     let log = root.new(o!("module" => "main"));
     let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
     report_panics(log.clone(), log_handle.clone());
     let egress = egress(config, &log)?;
-    tell_start(&log, remarks.iter().chain(&no_side), open_files, config.streams.len(), workers);
+    let remarks = remarks.iter().chain(&doors.remarks);
+    tell_start(&log, remarks, open_files, config.streams.len(), workers);
     let now = Instant::now();
     let client = Client::new(&egress.trust, egress.proxies.clone());
     let (crossings, notify) = notifications(config, &client, &metrics, &root)?.unzip();
@@ -146,17 +149,16 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     };
     let (streams, shown) = resources::streams(&making)?;
     let statics = resources::statics(config, &client, &making);
-    let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
-    let dialer = Dialer::new(config.timeout, buffer_bytes, egress);
+    let dialer = dialer(config, egress);
     let board = crew::board(config, &shown, &streams, workers);
-    let node = Arc::new(Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), now));
+    let node = Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), workers, now);
     let desk = Desk::start(&node).map_err(kernel("a thread cannot be started"))?;
-    side::start(side_listeners, &node, &root.new(o!("module" => "side")))
+    side::start(doors.side, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
     let crew = Crew::start(crew::Making {
         config,
         streams,
-        listeners,
+        listeners: doors.viewers,
         board,
         desk,
         statics,
@@ -168,6 +170,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         open_files,
         now,
     })?;
+    let pulse = Pulse::start(&crew, node, &log).map_err(kernel("the manager cannot be told"))?;
     let running = Running {
         addresses,
         side_addresses,
@@ -176,6 +179,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         log_handle,
         access,
         crew,
+        pulse,
         dialer,
         notify,
         admission,
@@ -204,6 +208,10 @@ impl Running {
             info!(self.log, "told to open the log file again"; "event" => "reopen");
         }
         info!(self.log, "told to stop"; "event" => "stop");
+        if let Err(why) = self.pulse.stop() {
+            warn!(self.log, "the service manager cannot be told that we stop: {why}";
+                "event" => "error", "error" => "notify_socket");
+        }
         // The workers keep DRAIN_TIMEOUT themselves; should one hang, we do not.
         let patience = DRAIN_TIMEOUT + Duration::from_millis(100);
         let deadline = Instant::now() + patience;
@@ -239,6 +247,15 @@ fn egress(config: &Config, log: &Logger) -> Result<Egress, BootError> {
     Ok(Egress { trust, proxies })
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn dialer(config: &Config, egress: Egress) -> Dialer {
+    let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
+    Dialer::new(config.timeout, buffer_bytes, egress)
+}
+
 fn tell_start<'a>(
     log: &Logger,
     remarks: impl Iterator<Item = &'a Remark>,
@@ -251,10 +268,6 @@ fn tell_start<'a>(
     }
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
         "event" => "start", "open_files" => open_files, "streams" => streams, "workers" => workers);
-}
-
-fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
 }
 
 fn open_log(config: &Config, metrics: &Metrics) -> Result<(Logger, LogHandle), BootError> {

@@ -253,5 +253,16 @@ pub const OPERATOR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const DRAIN_QUESTION_INTERVAL: Duration = Duration::from_millis(500);
 /// How often rates are computed.
 pub const RATE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often workers are asked whether their loops go round, at the least.
+pub const PULSE_INTERVAL: Duration = Duration::from_secs(2);
+/// The same at the most, however short a watchdog's time is.
+pub const PULSE_INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// How often they are asked while a watchdog waits, so that two answers in a row may be late.
+pub const PULSE_PER_WATCHDOG: u32 = 3;
+/// How long a worker may owe its answer; its turns take milliseconds.
+pub const PULSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Time to write what is in the log's queue when the program ends.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
+
+const _: () = assert!(PULSE_INTERVAL_MIN.as_millis() < PULSE_INTERVAL.as_millis());
+const _: () = assert!(2 * PULSE_INTERVAL.as_millis() < PULSE_PATIENCE.as_millis());

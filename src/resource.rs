@@ -6,11 +6,13 @@
 
 pub mod desk;
 pub mod health;
+pub mod liveness;
 pub mod node;
 pub mod rates;
 pub mod statics;
 pub mod statistics;
 
 pub use desk::{Desk, Question};
+pub use liveness::Liveness;
 pub use node::{Node, Shown};
 pub use statics::Static;

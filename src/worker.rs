@@ -14,6 +14,7 @@ pub mod deadlines;
 pub mod guests;
 pub mod handoff;
 pub mod load;
+pub mod pulse;
 mod spread;
 mod stop;
 pub mod streams;
@@ -176,6 +177,7 @@ impl Worker {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            self.orders.pulse.answer();
             let now = Instant::now();
             awake = now;
             for event in &events {
@@ -187,6 +189,7 @@ impl Worker {
             }
             if self.is_done(now) {
                 self.cut(now);
+                self.orders.pulse.end();
                 return Ok(());
             }
         }
@@ -222,7 +225,8 @@ impl Worker {
         };
         match Token::from(event.token()) {
             Token::Commands => {
-                self.commanded = true;
+                // A question alone is no work.
+                self.commanded |= self.orders.have_come();
                 if self.orders.stop() {
                     self.stop(now);
                 }

@@ -43,7 +43,7 @@ fn first_owner(stream: usize, workers: usize) -> usize {
 /// Running workers.
 #[derive(Debug)]
 pub(super) struct Crew {
-    senders: Arc<[Sender]>,
+    pub(super) senders: Arc<[Sender]>,
     done: Receiver<()>,
 }
 

@@ -19,15 +19,44 @@ pub struct ListenError {
     error: io::Error,
 }
 
+/// Where people come in.
+#[derive(Debug)]
+pub(super) struct Doors {
+    /// Each worker's sockets for viewers.
+    pub(super) viewers: Vec<Vec<TcpListener>>,
+    /// The side port's.
+    pub(super) side: Vec<TcpListener>,
+    /// What is to be said of them in the log.
+    pub(super) remarks: Vec<Remark>,
+}
+
+impl Doors {
+    /// Listens on all that the configuration says.
+    pub(super) fn open(config: &Config, workers: NonZeroUsize) -> Result<Doors, ListenError> {
+        let viewers = listen_for("listen", &config.listen, workers)?;
+        let (side, no_side) = listen_aside(config)?;
+        Ok(Doors { viewers, side, remarks: no_side.into_iter().collect() })
+    }
+
+    /// Where viewers are served, and where the side port is.
+    pub(super) fn addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
+        (bound(&self.viewers[0]), bound(&self.side))
+    }
+}
+
+fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+}
+
 /// Listens on every address that `listen` means. `key` is the configuration's, for the error.
-pub(super) fn listen(key: &'static str, listen: &Listen) -> Result<Vec<TcpListener>, ListenError> {
+fn listen(key: &'static str, listen: &Listen) -> Result<Vec<TcpListener>, ListenError> {
     let alone = listen_for(key, listen, NonZeroUsize::MIN)?;
     Ok(alone.into_iter().flatten().collect())
 }
 
 /// The same for so many workers: each has sockets of its own for all addresses, among which the
 /// kernel spreads those who connect.
-pub(super) fn listen_for(
+fn listen_for(
     key: &'static str,
     listen: &Listen,
     workers: NonZeroUsize,
@@ -76,9 +105,7 @@ fn bind_all(
 
 /// Listens for the side port. One that nobody asked for is done without where its address is taken,
 /// by another node of ours more likely than not; that is to be said in the log.
-pub(super) fn listen_aside(
-    config: &Config,
-) -> Result<(Vec<TcpListener>, Option<Remark>), ListenError> {
+fn listen_aside(config: &Config) -> Result<(Vec<TcpListener>, Option<Remark>), ListenError> {
     let Some(side) = &config.side else { return Ok((Vec::new(), None)) };
     match listen("side", side) {
         Ok(listeners) => Ok((listeners, None)),

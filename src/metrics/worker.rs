@@ -25,6 +25,7 @@ pub(super) struct Families {
     proxy_errors: IntCounterVec,
     turned_out: IntCounterVec,
     guests: IntGaugeVec,
+    stuck: IntGaugeVec,
 }
 
 impl Families {
@@ -103,6 +104,12 @@ impl Families {
                 "Connections that have not asked for anything yet, or are being refused.",
                 of,
             ),
+            stuck: gauges(
+                r,
+                "restreamer_worker_stuck",
+                "1 while the worker does not answer when it is asked whether it is well.",
+                of,
+            ),
         }
     }
 
@@ -124,6 +131,7 @@ impl Families {
             proxy_errors: self.proxy_errors.with_label_values(labels),
             turned_out: self.turned_out.with_label_values(labels),
             guests: self.guests.with_label_values(labels),
+            stuck: self.stuck.with_label_values(labels),
         }
     }
 }
@@ -145,6 +153,7 @@ pub struct WorkerMetrics {
     proxy_errors: IntCounter,
     turned_out: IntCounter,
     guests: IntGauge,
+    stuck: IntGauge,
 }
 
 impl WorkerMetrics {
@@ -183,6 +192,11 @@ impl WorkerMetrics {
     /// Shows how many guests there are.
     pub fn guests(&self, guests: usize) {
         self.guests.set(i64::try_from(guests).unwrap_or(i64::MAX));
+    }
+
+    /// Shows whether it does not answer.
+    pub fn stuck(&self, stuck: bool) {
+        self.stuck.set(stuck.into());
     }
 
     /// Counts connections accepted.

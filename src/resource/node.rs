@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::liveness::Liveness;
 use super::rates::{self, Rates};
 use crate::http::response::Response;
 use crate::metrics::{Metrics, StreamMetrics, StreamStatus, UpstreamMetrics};
@@ -22,6 +23,8 @@ pub struct Node {
     pub streams: Vec<Shown>,
     /// The viewers of all streams.
     pub admission: Arc<Admission>,
+    /// How its workers are.
+    pub liveness: Liveness,
     rates: Mutex<Rates>,
     drains: AtomicBool,
 }
@@ -45,10 +48,13 @@ impl Node {
         metrics: Arc<Metrics>,
         streams: Vec<Shown>,
         admission: Arc<Admission>,
+        workers: usize,
         now: Instant,
-    ) -> Node {
+    ) -> Arc<Node> {
+        let liveness = Liveness::new(workers);
         let rates = Mutex::new(Rates::new(streams.len(), now));
-        Node { metrics, streams, admission, rates, drains: AtomicBool::new(false) }
+        let drains = AtomicBool::new(false);
+        Arc::new(Node { metrics, streams, admission, liveness, rates, drains })
     }
 
     /// Whether nobody new is to be sent here.

@@ -10,13 +10,14 @@ use crate::resource::{health, statistics};
 
 const INDEX: &str = "restreamer\n\n/metrics     Prometheus text format\n\
                      /health      ok, full or draining, JSON\n\
-                     /ready       the same, with status 503 unless it is ok\n\
+                     /live        ok or stuck, JSON: 503 if a worker's loop stands still\n\
+                     /ready       as health, with status 503 unless it is ok\n\
                      /statistics  what has passed through, JSON\n\
                      /streams     streams, upstreams and viewers, JSON\n\
                      /drain       POST, from this host only: nobody new is to be sent here; \
                      with ?off: they may\n";
-const PATHS: [&str; 7] =
-    ["/", "/metrics", "/health", "/ready", "/statistics", "/streams", "/drain"];
+const PATHS: [&str; 8] =
+    ["/", "/metrics", "/health", "/live", "/ready", "/statistics", "/streams", "/drain"];
 
 /// Answers a request. `is_local` says that whoever asks is on this host.
 pub fn answer(node: &Node, request: &Request, is_local: bool, log: &Logger) -> Response {
@@ -30,12 +31,19 @@ pub fn answer(node: &Node, request: &Request, is_local: bool, log: &Logger) -> R
         Method::Get | Method::Head => match path {
             "/metrics" => node.prometheus(),
             "/health" => json(&health::of(node)),
+            "/live" => live(node),
             "/ready" => ready(node),
             "/statistics" => json(&statistics::of(node)),
             "/streams" => json(&streams::of(node)),
             _index => Response::with_body(200, "text/plain; charset=utf-8", INDEX.as_bytes()),
         },
     }
+}
+
+/// For those who restart what does not live.
+fn live(node: &Node) -> Response {
+    let live = node.liveness.get();
+    json_with(live.status(), &live)
 }
 
 /// For those who choose among nodes by the status alone.

@@ -10,6 +10,7 @@ use mio::{Registry, Waker};
 
 use super::answer::{Target, unavailable};
 use super::guests::Next;
+use super::pulse::Pulse;
 use super::token::Token;
 use super::{Worker, unwatch, watch};
 use crate::http::request::Request;
@@ -84,8 +85,11 @@ pub struct Sender {
     queue: SyncSender<Queued>,
     /// Commands of other workers that wait.
     handed_over: Arc<AtomicUsize>,
+    /// Commands have come since the worker last looked.
+    come: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
+    pulse: Arc<Pulse>,
     waker: Arc<Waker>,
 }
 
@@ -94,6 +98,9 @@ pub struct Sender {
 pub struct Orders {
     /// Commands, in their order.
     pub commands: Commands,
+    /// What it answers at the top of its loop.
+    pub pulse: Arc<Pulse>,
+    come: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
 }
@@ -125,6 +132,11 @@ impl Commands {
 }
 
 impl Orders {
+    /// Whether commands have come since the last time.
+    pub fn have_come(&self) -> bool {
+        self.come.swap(false, Ordering::Acquire)
+    }
+
     /// Whether the worker is to stop; true once.
     pub fn stop(&self) -> bool {
         self.stop.swap(false, Ordering::Acquire)
@@ -147,8 +159,16 @@ pub fn channel(registry: &Registry, streams: usize) -> io::Result<(Sender, Order
     let closed = Arc::new(AtomicBool::new(false));
     let handed_over = Arc::new(AtomicUsize::new(0));
     let commands = Commands { queue: waiting, handed_over: Arc::clone(&handed_over) };
-    let orders = Orders { commands, stop: Arc::clone(&stop), closed: Arc::clone(&closed) };
-    Ok((Sender { queue, handed_over, stop, closed, waker }, orders))
+    let (come, pulse) = (Arc::new(AtomicBool::new(false)), Arc::new(Pulse::default()));
+    let sender = Sender { queue, handed_over, come, stop, closed, pulse, waker };
+    let orders = Orders {
+        commands,
+        pulse: Arc::clone(&sender.pulse),
+        come: Arc::clone(&sender.come),
+        stop: Arc::clone(&sender.stop),
+        closed: Arc::clone(&sender.closed),
+    };
+    Ok((sender, orders))
 }
 
 impl Sender {
@@ -173,7 +193,7 @@ impl Sender {
         let refused = if before < HANDED_OVER_MAX {
             match self.queue.try_send(Queued { command, handed_over: true }) {
                 Ok(()) => {
-                    self.wake();
+                    self.announce();
                     return Ok(());
                 }
                 Err(TrySendError::Full(queued) | TrySendError::Disconnected(queued)) => {
@@ -196,8 +216,25 @@ impl Sender {
     fn send(&self, command: Command) {
         // A worker that is gone needs no commands; what they carry is closed by dropping it.
         if self.queue.send(Queued { command, handed_over: false }).is_ok() {
-            self.wake();
+            self.announce();
         }
+    }
+
+    /// Asks the worker whether its loop goes round. Never waits.
+    pub fn ask_pulse(&self) {
+        self.pulse.ask();
+        self.wake();
+    }
+
+    /// Whether the worker has answered that since.
+    pub fn has_answered(&self) -> bool {
+        self.pulse.is_answered()
+    }
+
+    /// A command is in the queue.
+    fn announce(&self) {
+        self.come.store(true, Ordering::Release);
+        self.wake();
     }
 
     fn wake(&self) {

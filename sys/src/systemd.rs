@@ -4,7 +4,7 @@
 //! this process alone. Never touches the environment itself: other threads may be reading it; what
 //! we start is kept from seeing these variables instead ([`ONLY_OURS`]).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -98,7 +98,8 @@ impl Manager {
         named.map_or(Ok(Manager { socket: None }), |name| Manager::at(&name))
     }
 
-    fn at(name: &OsString) -> io::Result<Manager> {
+    /// The one that listens there.
+    pub fn at(name: &OsStr) -> io::Result<Manager> {
         let address = address(name)?;
         let socket = UnixDatagram::unbound()?;
         socket.connect_addr(&address)?;
@@ -130,6 +131,8 @@ fn address(name: &OsStr) -> io::Result<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     #[test]
@@ -159,7 +162,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let nowhere = dir.path().join("nobody").into_os_string();
         assert_eq!(Manager::at(&nowhere).unwrap_err().kind(), io::ErrorKind::NotFound);
-        let strange = Manager::at(&"vsock:2:1234".into()).unwrap_err();
+        let strange = Manager::at(OsStr::new("vsock:2:1234")).unwrap_err();
         assert_eq!(strange.kind(), io::ErrorKind::Unsupported);
         let nobody = Manager { socket: None };
         assert!(!nobody.listens());

@@ -82,7 +82,7 @@ fn worker(metrics: &Arc<Metrics>, now: Instant) -> (Worker, Sender, TcpListener)
     let listening = listener.try_clone().unwrap();
     listening.set_nonblocking(true).unwrap();
     let admission = Arc::new(Admission::new(Limits::default(), None));
-    let node = Arc::new(Node::new(Arc::clone(metrics), Vec::new(), admission, now));
+    let node = Node::new(Arc::clone(metrics), Vec::new(), admission, 2, now);
     let entry = Entry {
         path: "/a.ts".to_owned(),
         owner: AtomicUsize::new(1),
