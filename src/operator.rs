@@ -57,6 +57,9 @@ pub enum OperatorError {
 /// What is wrong with a node that answers.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Illness {
+    /// It does not work.
+    #[error("the loops of workers {0:?} stand still")]
+    Stuck(Vec<usize>),
     /// It serves nothing.
     #[error("none of {streams} streams is connected; {first}")]
     NoStream {
@@ -117,6 +120,14 @@ impl fmt::Display for Stream {
     }
 }
 
+/// What `/live` says.
+#[derive(Debug, Default, Deserialize)]
+struct Live {
+    /// Those that stand still.
+    #[serde(default)]
+    workers: Vec<usize>,
+}
+
 /// A part of what `/health` says.
 #[derive(Debug, Deserialize)]
 struct Health {
@@ -157,9 +168,11 @@ impl SidePort {
 
     /// Whether the node is well; answers what there is to say of it.
     pub fn health(&self, wishes: &Wishes) -> Result<String, OperatorError> {
+        let url = self.url("/live");
+        let live: Live = read(&url, &[200, 503], self.agent.get(&url).call())?;
         let streams: Vec<Stream> = self.get("/streams")?;
         let health: Health = self.get("/health")?;
-        judge(&streams, &health, wishes).map_err(OperatorError::Ill)
+        judge(&live, &streams, &health, wishes).map_err(OperatorError::Ill)
     }
 
     /// Has nobody new sent to the node, or allows it again; then waits until its viewers have gone,
@@ -167,7 +180,7 @@ impl SidePort {
     pub fn drain(&self, drains: bool, patience: Duration) -> Result<usize, OperatorError> {
         let deadline = Instant::now() + patience;
         let url = self.url(if drains { "/drain" } else { "/drain?off" });
-        let mut health: Health = read(&url, self.agent.post(&url).send_empty())?;
+        let mut health: Health = read(&url, &[200], self.agent.post(&url).send_empty())?;
         while health.viewer > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -185,18 +198,19 @@ impl SidePort {
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, OperatorError> {
         let url = self.url(path);
-        read(&url, self.agent.get(&url).call())
+        read(&url, &[200], self.agent.get(&url).call())
     }
 }
 
 fn read<T: DeserializeOwned>(
     url: &str,
+    expected: &[u16],
     answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<T, OperatorError> {
     let silent = |error| OperatorError::Silent { url: url.to_owned(), error: Box::new(error) };
     let mut answer = answer.map_err(silent)?;
     let status = answer.status().as_u16();
-    if status != 200 {
+    if !expected.contains(&status) {
         return Err(OperatorError::Refused { url: url.to_owned(), status });
     }
     let body = answer.body_mut().with_config().limit(OPERATOR_ANSWER_BYTES_MAX).read_to_vec();
@@ -204,7 +218,15 @@ fn read<T: DeserializeOwned>(
         .map_err(|error| OperatorError::Garbled { url: url.to_owned(), error })
 }
 
-fn judge(streams: &[Stream], health: &Health, wishes: &Wishes) -> Result<String, Illness> {
+fn judge(
+    live: &Live,
+    streams: &[Stream],
+    health: &Health,
+    wishes: &Wishes,
+) -> Result<String, Illness> {
+    if !live.workers.is_empty() {
+        return Err(Illness::Stuck(live.workers.clone()));
+    }
     for wanted in &wishes.streams {
         let found = streams.iter().find(|stream| stream.path == *wanted);
         let stream = found.ok_or_else(|| Illness::Unknown(wanted.clone()))?;

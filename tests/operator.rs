@@ -86,10 +86,7 @@ fn the_side_port_is_found_in_the_configuration_file() {
     );
     let (code, out, err) = asked(&path);
     assert_eq!((code, out.as_str()), (1, ""));
-    assert!(
-        err.starts_with(&format!("restreamer: http://{side}/streams does not answer: ")),
-        "{err}"
-    );
+    assert!(err.starts_with(&format!("restreamer: http://{side}/live does not answer: ")), "{err}");
     let (code, _, err) = asked(&file("{"));
     assert!(code == 1 && err.contains("has mistakes; see restreamer --check "), "{err}");
     let (code, _, err) = run(&["health", "/nonexistent.json"], dir.path());

@@ -17,28 +17,41 @@ fn any_stream_all_of_them_or_some() {
     let well = Ok("ok: 1 of 2 streams connected, 7 viewers".to_owned());
     let ill = "/b.ts is waiting: upstream tcp://h:1 refused";
     let lost = || Err(Illness::Stream(ill.to_owned()));
-    let of = |wishes: &Wishes| judge(&streams, &health("ok"), wishes);
+    let of = |wishes: &Wishes| judge(&Live::default(), &streams, &health("ok"), wishes);
     let some = |path: &str| Wishes { streams: vec![path.to_owned()], ..Wishes::default() };
     assert_eq!(of(&Wishes::default()), well);
     assert_eq!(of(&Wishes { all: true, ..Wishes::default() }), lost());
     assert_eq!(of(&some("/a.ts")), well);
     assert_eq!(of(&some("/b.ts")), lost());
     assert_eq!(of(&some("/c.ts")), Err(Illness::Unknown("/c.ts".to_owned())));
-    let none = judge(&streams[1..], &health("ok"), &Wishes::default());
+    let none = judge(&Live::default(), &streams[1..], &health("ok"), &Wishes::default());
     assert_eq!(none, Err(Illness::NoStream { streams: 1, first: ill.to_owned() }));
 }
 
 #[test]
 fn a_node_without_streams_has_none_to_lose() {
-    let said = judge(&[], &health("ok"), &Wishes { all: true, ..Wishes::default() });
+    let said =
+        judge(&Live::default(), &[], &health("ok"), &Wishes { all: true, ..Wishes::default() });
     assert_eq!(said.unwrap(), "ok: 0 of 0 streams connected, 7 viewers");
+}
+
+#[test]
+fn a_node_whose_loop_stands_still_is_not_well() {
+    let live: Live = serde_json::from_str(r#"{"status":"stuck","workers":[1]}"#).unwrap();
+    let streams = [stream("/a.ts", "connected", None)];
+    let said = judge(&live, &streams, &health("ok"), &Wishes::default()).unwrap_err();
+    assert_eq!(said.to_string(), "the loops of workers [1] stand still");
+    let live: Live = serde_json::from_str(r#"{"status":"ok"}"#).unwrap();
+    judge(&live, &streams, &health("ok"), &Wishes::default()).unwrap();
 }
 
 #[test]
 fn full_and_draining_matter_to_those_who_bring_viewers() {
     let streams = [stream("/a.ts", "connected", None)];
     for word in ["full", "draining"] {
-        let of = |ready| judge(&streams, &health(word), &Wishes { ready, ..Wishes::default() });
+        let of = |ready| {
+            judge(&Live::default(), &streams, &health(word), &Wishes { ready, ..Wishes::default() })
+        };
         assert_eq!(of(false).unwrap(), format!("{word}: 1 of 1 streams connected, 7 viewers"));
         assert_eq!(of(true), Err(Illness::NotReady { status: word.to_owned(), viewers: 7 }));
     }
