@@ -4,7 +4,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod machine;
+pub mod python;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -24,7 +26,7 @@ pub fn repository() -> &'static Path {
 }
 
 /// Where slow tests keep what takes long to make.
-fn kept() -> PathBuf {
+pub fn kept() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     target.unwrap_or_else(|| repository().join("target")).join("appliance")
 }
