@@ -213,12 +213,20 @@ fn the_program_a_configuration_and_nothing_else() {
     assert!(checked.status.success(), "{}", said(&checked));
 }
 
-/// `name version` of all that is compiled in for the program, it excluded, as cargo says.
+/// `name version` of all that is linked in, the program itself excluded, as cargo says.
 fn linked_in() -> BTreeSet<String> {
     let host = run("rustc", &["-vV"]);
     let host = host.lines().find_map(|line| line.strip_prefix("host: ")).unwrap();
-    let tree =
-        ["tree", "--locked", "--package", "restreamer", "--edges", "normal", "--target", host];
+    let tree = [
+        "tree",
+        "--locked",
+        "--package",
+        "restreamer",
+        "--edges",
+        "normal,no-proc-macro",
+        "--target",
+        host,
+    ];
     let listed = run("cargo", &[&tree[..], &["--prefix", "none", "--format", "{p}"]].concat());
     let named = listed.lines().skip(1).map(|line| {
         let mut words = line.split(' ');
@@ -255,6 +263,18 @@ fn all_that_is_linked_in_is_listed() {
     };
     let listed: BTreeSet<String> = components.iter().map(name).collect();
     assert_eq!(listed, linked_in());
+    let has = |name: &str| listed.iter().any(|one| one.split(' ').next() == Some(name));
+    for (name, is_linked_in) in [
+        ("restreamer-sys", true),
+        ("ring", true),
+        ("serde_json", true),
+        ("serde_derive", false), // runs in the compiler
+        ("cc", false),           // builds ring
+        ("proptest", false),     // of tests
+        ("windows-sys", false),
+    ] {
+        assert_eq!(has(name), is_linked_in, "{name}");
+    }
 
     let checksums = locked();
     let mut refs: BTreeSet<_> =
