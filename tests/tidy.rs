@@ -38,6 +38,15 @@ const TOP_LEVEL: [&str; 14] = [
     ".git",
 ];
 
+/// Where dependencies are listed.
+const MANIFESTS: [&str; 5] = [
+    "Cargo.toml",
+    "sys/Cargo.toml",
+    "image/manual/Cargo.toml",
+    "tests/appliance/Cargo.toml",
+    "tests/bench/Cargo.toml",
+];
+
 const FILE_LINES_MAX: usize = 400;
 const FUNCTION_LINES_MAX: usize = 70;
 const LINE_CHARACTERS_MAX: usize = 100;
@@ -137,7 +146,7 @@ fn every_module_of_the_library_has_its_layer() {
 #[test]
 fn files_functions_and_lines_are_short() {
     let mut complaints = Vec::new();
-    for (path, text) in ["src", "sys", "tests"].into_iter().flat_map(rust_files) {
+    for (path, text) in ["src", "sys", "image", "tests"].into_iter().flat_map(rust_files) {
         let lines = production(&text).lines().count();
         if !is_test(&path) && lines > FILE_LINES_MAX {
             complaints.push(format!("{}: {lines} lines", path.display()));
@@ -174,7 +183,8 @@ fn files_functions_and_lines_are_short() {
 #[test]
 fn unsafe_is_fenced_in_sys_and_says_why() {
     let mut complaints = Vec::new();
-    for file in ["src/lib.rs", "src/main.rs", "tests/bench/src/main.rs"] {
+    for file in ["src/lib.rs", "src/main.rs", "tests/bench/src/main.rs", "image/manual/src/lib.rs"]
+    {
         let text = fs::read_to_string(root().join(file)).unwrap();
         assert!(text.contains("#![forbid(unsafe_code)]"), "{file} does not forbid unsafe");
     }
@@ -207,7 +217,7 @@ fn unsafe_is_fenced_in_sys_and_says_why() {
 #[test]
 fn every_dependency_has_its_reason() {
     let mut complaints = Vec::new();
-    for file in ["Cargo.toml", "sys/Cargo.toml", "tests/bench/Cargo.toml"] {
+    for file in MANIFESTS {
         let text = fs::read_to_string(root().join(file)).unwrap();
         let mut listed = false;
         for line in text.lines() {
@@ -224,7 +234,7 @@ fn every_dependency_has_its_reason() {
 #[test]
 fn every_module_says_what_it_is() {
     let mut complaints = Vec::new();
-    for (path, text) in ["src", "sys"].into_iter().flat_map(rust_files) {
+    for (path, text) in ["src", "sys", "image"].into_iter().flat_map(rust_files) {
         if !is_test(&path) && !text.starts_with("//! ") {
             complaints.push(format!("{}: begins without a word about itself", path.display()));
         }
@@ -235,7 +245,7 @@ fn every_module_says_what_it_is() {
 #[test]
 fn words_of_the_vocabulary() {
     let mut complaints = Vec::new();
-    for (path, text) in ["src", "sys", "tests"].into_iter().flat_map(rust_files) {
+    for (path, text) in ["src", "sys", "image", "tests"].into_iter().flat_map(rust_files) {
         if path.ends_with("tidy.rs") {
             continue;
         }
