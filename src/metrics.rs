@@ -15,7 +15,7 @@ pub mod worker;
 
 use std::sync::Arc;
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 pub use notify::{NotifyMetrics, NotifyResult};
 pub use resource::StaticMetrics;
@@ -39,6 +39,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     log_dropped: IntCounter,
     draining: IntGauge,
+    limits: IntGaugeVec,
 }
 
 impl Metrics {
@@ -85,6 +86,12 @@ impl Metrics {
                     "1 while the node tells those who ask to send nobody new.",
                 ),
             ),
+            limits: registry::gauges(
+                &registry,
+                "restreamer_viewers_limit",
+                "Viewers from which on the node is full, and the most there may be; 0: no limit.",
+                &["limit"],
+            ),
             registry,
         })
     }
@@ -122,6 +129,14 @@ impl Metrics {
         self.requests.with_label_values(&[status.to_string()]).inc();
     }
 
+    /// Tells how many viewers there may be: from where the node is full, and at most.
+    pub fn limited(&self, full: Option<usize>, most: Option<usize>) {
+        for (limit, viewers) in [("full", full), ("max", most)] {
+            let viewers = viewers.map_or(0, |viewers| i64::try_from(viewers).unwrap_or(i64::MAX));
+            self.limits.with_label_values(&[limit]).set(viewers);
+        }
+    }
+
     /// Lines that the log lost.
     pub fn log_dropped(&self) -> IntCounter {
         self.log_dropped.clone()
@@ -150,6 +165,7 @@ mod tests {
         metrics.worker(0);
         metrics.answered(200);
         metrics.statics("/logo.png").fetched("missing");
+        metrics.limited(Some(900), None);
         metrics.notifications([NotificationEvent::LimitHit]).crossings_dropped().inc();
         let text = metrics.text().unwrap();
         for line in [
@@ -167,6 +183,8 @@ mod tests {
             "restreamer_static_fetches_total{path=\"/logo.png\",result=\"missing\"} 1",
             "restreamer_static_fetches_total{path=\"/logo.png\",result=\"ok\"} 0",
             "restreamer_log_dropped_total 0",
+            "restreamer_viewers_limit{limit=\"full\"} 900",
+            "restreamer_viewers_limit{limit=\"max\"} 0",
             "restreamer_notifications_total{event=\"limit_hit\",result=\"delivered\"} 0",
             "restreamer_notifications_total{event=\"limit_hit\",result=\"failed\"} 0",
             "restreamer_notifications_total{event=\"limit_hit\",result=\"dropped\"} 0",

@@ -56,6 +56,7 @@ pub(super) struct Making<'a> {
 /// The streams, each in one part, or in one for each worker if it is hot: the owner's is the first;
 /// and what is shown of them.
 pub(super) fn streams(making: &Making<'_>) -> Result<(Vec<Vec<Stream>>, Vec<Shown>), BootError> {
+    making.metrics.limited(making.config.full_connections, making.config.max_connections);
     let random = RandomState::new();
     let made = making.config.streams.iter();
     let made = made.map(|config| stream(config, Pseudonym::new(&random, &config.path), making));
