@@ -111,6 +111,54 @@ fn promtool_complains_of_nothing_but_names_of_the_contract() {
     assert_eq!(complaints, expected.iter().map(String::as_str).collect());
 }
 
+/// Where the alerts are, and what is expected of them.
+const RULES: [&str; 2] =
+    ["image/prometheus/restreamer.rules.yml", "image/prometheus/restreamer.rules.test.yml"];
+
+#[test]
+fn promtool_finds_the_alerts_sound_and_each_fires_and_is_quiet_when_it_should() {
+    for (what, file) in ["check", "test"].into_iter().zip(RULES) {
+        let mut command = Command::new("timeout");
+        command.args(["60", "promtool", what, "rules"]).arg(repository(file));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{what}: {}", said.concat());
+    }
+    let [rules, tests] = RULES.map(|file| fs::read_to_string(repository(file)).unwrap());
+    let alerts = Vec::from_iter(
+        rules
+            .lines()
+            .filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix("alert: ")),
+    );
+    assert!(alerts.len() > 30, "{alerts:?}");
+    for alert in alerts {
+        let asked = format!("- expr: 'ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}}'\n");
+        let asked: Vec<_> = tests.split(&asked).skip(1).collect();
+        let answers = asked.iter().map(|test| test.lines().nth(1).unwrap().trim());
+        let answers: Vec<_> = answers.collect();
+        assert_eq!(answers, ["exp_samples: []", "exp_samples:"], "{alert}: quiet, then firing");
+    }
+}
+
+#[test]
+fn alerts_speak_of_metrics_that_a_node_tells() {
+    let told = Told::by(&Eventful::start().node);
+    let exposed: BTreeSet<_> = told.samples.keys().map(|series| series.name.as_str()).collect();
+    let rules = fs::read_to_string(repository(RULES[0])).unwrap();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    let words: BTreeSet<_> = rules.split(|c| !is_name(c)).collect();
+    let recorded = |word: &str| rules.contains(&format!("record: {word}\n"));
+    let named: Vec<_> = words
+        .into_iter()
+        .filter(|word| is_ours(word) || word.starts_with("process_") || word.contains(":restr"))
+        .filter(|word| !recorded(word))
+        .collect();
+    assert!(named.len() > 25, "{named:?}");
+    for name in named {
+        assert!(exposed.contains(name), "no node tells {name}");
+    }
+}
+
 /// A node on which everything has happened that moves a metric of the contract, and nothing
 /// happens any more. A viewer of `/rtp.ts` has stayed.
 struct Eventful {
