@@ -1,5 +1,7 @@
 use std::process::Command;
 
+use restreamer::config::RemoteKind;
+
 use super::*;
 
 /// All that is made, by its path.
@@ -119,4 +121,23 @@ fn the_newest_entry_of_the_changelog_is_of_this_version() {
     let changelog = fs::read_to_string(repository().join("image/debian/changelog")).unwrap();
     let newest = format!("restreamer ({}-", env!("CARGO_PKG_VERSION"));
     assert!(changelog.starts_with(&newest), "{:?} begins otherwise", changelog.lines().next());
+}
+
+#[test]
+fn the_default_configuration_is_sound_and_open_to_its_host_alone() {
+    let file = repository().join("image/debian/restreamer.json");
+    let parsed = restreamer::config::load(&file).unwrap();
+    let problems = parsed.errors.iter().chain(&parsed.warnings);
+    let problems: Vec<_> = problems.map(|one| one.display("default").to_string()).collect();
+    assert!(problems.is_empty(), "{problems:?}");
+    let config = parsed.config.unwrap();
+    for address in [&config.listen, config.side.as_ref().unwrap()] {
+        assert!(format!("{address:?}").contains("127.0.0.1"), "{address:?}");
+    }
+    let installed = fs::read_to_string(repository().join("image/debian/restreamer.install"));
+    assert!(installed.unwrap().contains("demo.ts usr/share/restreamer\n"));
+    let RemoteKind::File(played) = config.streams[0].remotes[0].kind() else {
+        panic!("{:?}", config.streams[0]);
+    };
+    assert_eq!(played, Path::new("/usr/share/restreamer/demo.ts"));
 }

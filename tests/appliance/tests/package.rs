@@ -193,6 +193,7 @@ fn assert_installed(machine: &Machine) {
         "/usr/share/doc/restreamer/README.md.gz",
         "/usr/share/doc/restreamer/changelog.Debian.gz",
         "/usr/share/doc/restreamer/copyright",
+        "/usr/share/doc/restreamer/examples/restreamer.rules.yml",
     ] {
         machine.ok(&["test", "-s", path]);
     }
