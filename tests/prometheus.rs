@@ -125,11 +125,8 @@ fn promtool_finds_the_alerts_sound_and_each_fires_and_is_quiet_when_it_should() 
         assert!(output.status.success(), "{what}: {}", said.concat());
     }
     let [rules, tests] = RULES.map(|file| fs::read_to_string(repository(file)).unwrap());
-    let alerts = Vec::from_iter(
-        rules
-            .lines()
-            .filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix("alert: ")),
-    );
+    let lines = rules.lines().map(|line| line.trim_start().trim_start_matches("- "));
+    let alerts: Vec<_> = lines.filter_map(|line| line.strip_prefix("alert: ")).collect();
     assert!(alerts.len() > 30, "{alerts:?}");
     for alert in alerts {
         let asked = format!("- expr: 'ALERTS{{alertname=\"{alert}\", alertstate=\"firing\"}}'\n");
