@@ -57,8 +57,9 @@ impl Engine {
 
     /// Runs podman to its end. One that takes long is ended: status 124.
     pub fn podman(&self, arguments: &[&str]) -> Output {
-        let podman = ["timeout", COMMAND_SECONDS, "podman", "--storage-driver", "vfs"];
-        let mut command = self.command(&[&podman[..], &["--cgroup-manager", "cgroupfs"]].concat());
+        let podman = ["timeout", COMMAND_SECONDS, "podman", "--events-backend=file"];
+        let options = ["--storage-driver=vfs", "--cgroup-manager=cgroupfs"];
+        let mut command = self.command(&[&podman[..], &options].concat());
         command.args(arguments).stdin(Stdio::null()).output().unwrap()
     }
 

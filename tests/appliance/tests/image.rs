@@ -23,8 +23,9 @@ const BUILD_SECONDS: &str = "1500";
 const PROGRAM: &str = "/usr/bin/restreamer";
 const CONFIGURATION: &str = "/etc/restreamer/restreamer.json";
 /// How the image is to run: what an operator is told to write.
-const CONFINED: [&str; 8] = [
+const CONFINED: [&str; 9] = [
     "--network=host",
+    "--log-driver=k8s-file",
     "--read-only",
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
@@ -607,14 +608,16 @@ fn the_profile_allows_bpf_to_whom_it_is_given_and_nothing_strange() {
     let engine = Engine::start();
     let root = debian.path().join("root");
     let tried = |more: &[&str]| -> BTreeMap<String, String> {
-        let run = [&["run", "--rm", "--network=host", "--cap-drop=all"], more].concat();
-        let limits = ["--ulimit=nofile=20000:20000", "--ulimit=nproc=1024:1024", "--rootfs"];
-        let said =
-            engine.ok(&[&run[..], &limits, &[text(&root), "perl", "/try.pl"], &numbers].concat());
-        said.lines()
-            .map(|line| line.split_once(' ').unwrap())
-            .map(|(a, b)| (a.into(), b.into()))
-            .collect()
+        let limits = ["--ulimit=nofile=20000:20000", "--ulimit=nproc=1024:1024"];
+        let run = ["run", "--detach", "--name=try", "--network=host", "--log-driver=k8s-file"];
+        let all = [&run[..], &["--cap-drop=all"], &limits, more, &["--rootfs", text(&root)]];
+        engine.ok(&[&all.concat()[..], &["perl", "/try.pl"], &numbers].concat());
+        let code = engine.ok(&["wait", "try"]);
+        let said = engine.ok(&["logs", "try"]);
+        assert_eq!(code, "0", "{said}");
+        engine.ok(&["rm", "try"]);
+        let pairs = said.lines().map(|line| line.split_once(' ').unwrap());
+        pairs.map(|(call, answer)| (call.into(), answer.into())).collect()
     };
     let profile = profile();
     let plain = tried(&[&profile]);
