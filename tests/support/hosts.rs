@@ -1,8 +1,8 @@
-//! Two hosts on one machine: network namespaces of the test's own, tied by a virtual cable. It
-//! takes root.
+//! Hosts on one machine: network namespaces of the test's own, tied by virtual cables. It takes
+//! root.
 
 use std::fs::File;
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::process::Command;
 
@@ -72,6 +72,58 @@ impl Hosts {
 impl Drop for Hosts {
     fn drop(&mut self) {
         for host in [&self.sender, &self.node] {
+            ip(&format!("netns del {host}"));
+        }
+    }
+}
+
+/// Hosts with a network of their own, 10.214.0.0/24, each on its interface `cable`.
+pub struct Network {
+    hub: String,
+    hosts: Vec<String>,
+}
+
+impl Network {
+    /// So many hosts; the first has the address 10.214.0.1.
+    pub fn new(name: &str, hosts: u8) -> Network {
+        let of = |role: &str| format!("rs-{name}-{role}-{}", std::process::id());
+        let mut network = Network { hub: of("hub"), hosts: Vec::new() };
+        ip(&format!("netns add {}", network.hub));
+        Hosts::on(&network.hub, || {
+            ip("link add hub type bridge");
+            ip("link set hub up");
+        });
+        for number in 0..hosts {
+            let host = of(&number.to_string());
+            ip(&format!("netns add {host}"));
+            network.hosts.push(host.clone());
+            Hosts::on(&network.hub, || {
+                ip(&format!("link add port{number} type veth peer name cable netns {host}"));
+                ip(&format!("link set port{number} master hub up"));
+            });
+            Hosts::on(&host, || {
+                ip(&format!("addr add {}/24 dev cable", Network::address(number.into())));
+                ip("link set lo up");
+                ip("link set cable up");
+            });
+        }
+        network
+    }
+
+    /// The address of a host.
+    pub fn address(host: usize) -> IpAddr {
+        [10, 214, 0, u8::try_from(host).unwrap() + 1].into()
+    }
+
+    /// Runs `f` on a thread that is on a host; sockets and processes it makes stay there.
+    pub fn on<T: Send>(&self, host: usize, f: impl FnOnce() -> T + Send) -> T {
+        Hosts::on(&self.hosts[host], f)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for host in self.hosts.iter().chain([&self.hub]) {
             ip(&format!("netns del {host}"));
         }
     }
