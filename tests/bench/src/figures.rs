@@ -16,6 +16,9 @@ pub(crate) struct Figures {
     pub(crate) gigabytes: f64,
     pub(crate) cpu_seconds: f64,
     pub(crate) cpu_seconds_per_gb: f64,
+    /// Of those who were measured with it on the same core.
+    #[serde(default)]
+    pub(crate) company_cpu_seconds: f64,
     /// Of its core, whoever used it; 1 is all.
     pub(crate) core_busy: f64,
     /// Of the core of source and viewers: where it is 1, delays are theirs.
@@ -73,7 +76,7 @@ impl Figures {
 
     /// What others took of its core.
     pub(crate) fn taken_by_others(&self) -> f64 {
-        self.core_busy - self.cpu_seconds / self.seconds
+        self.core_busy - (self.cpu_seconds + self.company_cpu_seconds) / self.seconds
     }
 
     /// What went wrong in any round went wrong.

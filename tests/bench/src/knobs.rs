@@ -67,7 +67,9 @@ fn figures(arguments: &Arguments, knob: &Knob, value: &Value) -> Option<Figures>
     let measured = || {
         let set = |(name, value): &(&str, &str)| Sysctl::set(name, value);
         let _guards = value.sysctls.iter().map(set).collect::<io::Result<Vec<_>>>()?;
-        measure(knob.subject, &arguments.server, value.scenario, window, turn_ms)
+        let all = measure(knob.subject, &arguments.server, value.scenario, window, turn_ms)?;
+        // It has no company.
+        all.into_iter().next().ok_or_else(|| io::Error::other("nothing was measured"))
     };
     match measured() {
         Ok(figures) => {

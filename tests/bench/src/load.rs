@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::child::busy_seconds;
-use crate::figures::Outcome;
+use crate::figures::{Figures, Outcome};
 use crate::measure::measure;
 use crate::report::Report;
 use crate::scenario::{Scenario, chosen};
@@ -95,8 +95,8 @@ fn round(arguments: &Arguments, scenario: Scenario, subjects: &[Subject]) -> io:
     let mut turn_ms = scenario.turn.map_or(0.0, f64::from);
     let (mut measured, mut absent) = (Vec::new(), Vec::new());
     for &subject in subjects {
-        let figures = match measure(subject, &arguments.server, scenario, window, turn_ms) {
-            Ok(figures) => figures,
+        let all = match measure(subject, &arguments.server, scenario, window, turn_ms) {
+            Ok(all) => all,
             Err(error) => {
                 let told = format!("{}: {error}", subject.name());
                 if !subject.is_peer() {
@@ -106,27 +106,33 @@ fn round(arguments: &Arguments, scenario: Scenario, subjects: &[Subject]) -> io:
                 continue;
             }
         };
-        eprintln!(
-            "    {}: {:.3} CPU s/GB, p99 {:.0} ms, {} faults, turns of {:.1} ms",
-            figures.who,
-            figures.cpu_seconds_per_gb,
-            figures.delay_p99_ms,
-            figures.faults(),
-            figures.turn_ms,
-        );
+        for figures in &all {
+            eprintln!(
+                "    {}: {:.3} CPU s/GB, p99 {:.0} ms, {} faults, turns of {:.1} ms",
+                figures.who,
+                figures.cpu_seconds_per_gb,
+                figures.delay_p99_ms,
+                figures.faults(),
+                figures.turn_ms,
+            );
+        }
         // The bare loop's turns are as long as the server's just were.
         if subject == Subject::Server {
-            turn_ms = figures.turn_ms;
+            turn_ms = all[0].turn_ms;
         }
-        measured.push(figures);
+        measured.extend(all);
     }
+    // Who is measured alone is compared with its company, if it has any.
+    let company = measured.get(1).filter(|_| scenario.subjects.len() == 1);
+    let beside = scenario.subjects.get(1).map(|subject| subject.name().to_owned());
+    let beside = beside.or_else(|| company.map(|figures: &Figures| figures.who.clone()));
     Ok(Outcome {
         scenario: scenario.name.to_owned(),
         streams: scenario.streams,
         bits_per_second: scenario.bits_per_second,
         measured,
         absent,
-        beside: scenario.subjects.get(1).map(|subject| subject.name().to_owned()),
+        beside,
         cpu_ratios: Vec::new(),
         verdicts: Vec::new(),
     })

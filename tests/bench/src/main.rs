@@ -30,6 +30,9 @@
 //!   kernel throw the others away: the packets that they see must be those that the count of bytes
 //!   leads to. *Silent* are those that got nothing any more when everybody looked for the last
 //!   time.
+//! - *Tiers*: three servers in a row on the measured core, each with the same viewers. What a tier
+//!   adds to the delay is the difference to the one before. A tier's viewers wait for half a turn
+//!   of each server on the way at the median, and for a turn at worst, if turns fall as they like.
 //! - *Dropped*: by the server's own count of packets that viewers missed.
 //! - *Resident memory*: `VmRSS` at the end of the window.
 #![forbid(unsafe_code)]
@@ -53,6 +56,7 @@ mod scenario;
 mod source;
 mod subject;
 mod target;
+mod tiers;
 mod viewer;
 mod watch;
 

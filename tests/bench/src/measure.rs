@@ -24,14 +24,15 @@ const PERIOD_MAX: Duration = Duration::from_millis(500);
 /// Before joiners come: what their window is compared with.
 const BEFORE: Duration = Duration::from_secs(2);
 
-/// Starts a subject, has it watched and ends it. The bare loop's turn is to take so long.
+/// Starts a subject, has it watched and ends it; answers its figures and those of its company. The
+/// bare loop's turn is to take so long.
 pub(crate) fn measure(
     subject: Subject,
     server: &Path,
     scenario: Scenario,
     asked: Duration,
     turn_ms: f64,
-) -> io::Result<Figures> {
+) -> io::Result<Vec<Figures>> {
     let scenario = subject.share(scenario);
     let alone = Sample::take()?;
     let clock = Clock::start();
@@ -40,9 +41,10 @@ pub(crate) fn measure(
     let period = Duration::from_secs_f64(turn_ms / 1000.0).min(PERIOD_MAX);
     let running = subject.start(server, &scenario, &source, period)?;
     wait(&running, &scenario, &source)?;
-    let mut window = Window { alone, ..Window::default() };
-    let tally = window.watch(&running, &scenario, scenario.window(asked), &source, clock)?;
-    let mut figures = window.figures(subject, &scenario, &tally);
+    let length = scenario.window(asked);
+    let watched = watch(&running, &scenario, alone, length, &source, clock)?;
+    let mut all: Vec<_> =
+        watched.iter().map(|(window, tally)| window.figures(&scenario, tally)).collect();
     if subject.ends_with_source() {
         source.stop()?;
         let done: Done = serde_json::from_str(&running.child.finish(false)?)?;
@@ -57,13 +59,17 @@ pub(crate) fn measure(
         if scenario.options.woken {
             eprintln!("    woken {} times in {} turns", done.wakes, done.chunks);
         }
+        let figures = &mut all[0];
         figures.chunk_bytes = float(done.bytes) / float(done.chunks.max(1));
         figures.turn_ms = figures.chunk_bytes * 8000.0 / float(scenario.bits_per_second.max(1));
     } else {
         running.child.finish(true)?;
+        for one in running.company {
+            one.child.finish(true)?;
+        }
         source.stop()?;
     }
-    Ok(figures)
+    Ok(all)
 }
 
 /// Waits until all streams are there.
@@ -89,11 +95,13 @@ fn wait(running: &Running, scenario: &Scenario, source: &Source) -> io::Result<(
     Ok(())
 }
 
-/// What was read at its beginning, and then what has come of it.
+/// What has come of one process in the window.
 #[derive(Debug, Default)]
 struct Window {
+    who: &'static str,
     seconds: f64,
     cpu_seconds: f64,
+    company_cpu_seconds: f64,
     busy: [f64; 2],
     /// From the source.
     bytes: u64,
@@ -102,65 +110,100 @@ struct Window {
     turns: Option<f64>,
     dropped_packets: Option<f64>,
     skips: Option<f64>,
-    /// Of the kernel, before anything was started.
-    alone: Sample,
     kernel: Kernel,
 }
 
-impl Window {
-    /// Has the child watched, from the first viewer to the last.
-    fn watch(
-        &mut self,
-        running: &Running,
-        scenario: &Scenario,
-        length: Duration,
-        source: &Source,
-        clock: Clock,
-    ) -> io::Result<Tally> {
-        let crowd = Crowd::start(running, scenario, clock)?;
-        crowd.wait_for(scenario.audience.seated(), PATIENCE)?;
-        std::thread::sleep(WARM_UP);
-        if scenario.audience.joins > 0 {
-            crowd.enter(Phase::Before);
-            std::thread::sleep(BEFORE);
-        }
-        let counters = || running.side.map(metrics).transpose();
-        let turns = |text: Option<String>| {
-            text.map(|text| sum(&text, "restreamer_turns_total")).transpose()
-        };
-        let turns_before = turns(counters()?)?;
-        let (bytes, busy, cpu) = (source.bytes(), busy_seconds()?, running.child.cpu_seconds()?);
-        let began = Instant::now();
-        crowd.enter(Phase::Window);
-        self.kernel = Kernel::watch(self.alone, length)?;
-        crowd.enter(Phase::Nothing);
-        self.cpu_seconds = running.child.cpu_seconds()? - cpu;
-        self.seconds = began.elapsed().as_secs_f64();
-        self.bytes = source.bytes() - bytes;
-        let now = busy_seconds()?;
-        self.busy = [0, 1].map(|core| (now[core] - busy[core]) / self.seconds);
-        self.untaken_packets = source.missed();
-        self.resident_mb = running.child.resident_mb()?;
-        if let Some(text) = counters()? {
-            self.dropped_packets = Some(sum(&text, "streaming_packets_dropped")?);
-            self.skips = Some(sum(&text, "restreamer_skips_total")?);
-            self.turns = turns(Some(text))?.zip(turns_before).map(|(now, then)| now - then);
-        }
-        crowd.stop()
-    }
+/// What a process says of itself, since it began.
+struct Reading {
+    turns: Option<f64>,
+    dropped_packets: Option<f64>,
+    skips: Option<f64>,
+}
 
-    fn figures(&self, subject: Subject, scenario: &Scenario, tally: &Tally) -> Figures {
+impl Reading {
+    fn take(of: &Running) -> io::Result<Reading> {
+        let text = of.side.map(metrics).transpose()?;
+        let counter = |name| text.as_deref().map(|text| sum(text, name)).transpose();
+        Ok(Reading {
+            turns: counter("restreamer_turns_total")?,
+            dropped_packets: counter("streaming_packets_dropped")?,
+            skips: counter("restreamer_skips_total")?,
+        })
+    }
+}
+
+/// Has a subject and its company watched, from the first viewer to the last. `alone` was taken
+/// before anything was started.
+fn watch(
+    running: &Running,
+    scenario: &Scenario,
+    alone: Sample,
+    length: Duration,
+    source: &Source,
+    clock: Clock,
+) -> io::Result<Vec<(Window, Tally)>> {
+    let all: Vec<&Running> = std::iter::once(running).chain(&running.company).collect();
+    let crowds = all.iter().map(|one| Crowd::start(one, scenario, clock));
+    let crowds = crowds.collect::<io::Result<Vec<_>>>()?;
+    let enter = |phase| crowds.iter().for_each(|crowd| crowd.enter(phase));
+    for crowd in &crowds {
+        crowd.wait_for(scenario.audience.seated(), PATIENCE)?;
+    }
+    std::thread::sleep(WARM_UP);
+    if scenario.audience.joins > 0 {
+        enter(Phase::Before);
+        std::thread::sleep(BEFORE);
+    }
+    let read = || all.iter().map(|one| Reading::take(one)).collect::<io::Result<Vec<_>>>();
+    let cpu = || all.iter().map(|one| one.child.cpu_seconds()).collect::<io::Result<Vec<_>>>();
+    let (before, cpu_before) = (read()?, cpu()?);
+    let (bytes, busy) = (source.bytes(), busy_seconds()?);
+    let began = Instant::now();
+    enter(Phase::Window);
+    let kernel = Kernel::watch(alone, length)?;
+    enter(Phase::Nothing);
+    let cpu_after = cpu()?;
+    let (seconds, bytes) = (began.elapsed().as_secs_f64(), source.bytes() - bytes);
+    let now = busy_seconds()?;
+    let after = read()?;
+    let busy = [0, 1].map(|core| (now[core] - busy[core]) / seconds);
+    let spent: Vec<f64> = cpu_before.iter().zip(cpu_after).map(|(then, now)| now - then).collect();
+    let mut watched = Vec::new();
+    for (number, crowd) in crowds.into_iter().enumerate() {
+        let (then, now) = (&before[number], &after[number]);
+        let window = Window {
+            who: all[number].subject.name(),
+            seconds,
+            cpu_seconds: spent[number],
+            company_cpu_seconds: spent.iter().sum::<f64>() - spent[number],
+            busy,
+            bytes,
+            untaken_packets: source.missed(),
+            resident_mb: all[number].child.resident_mb()?,
+            turns: now.turns.zip(then.turns).map(|(now, then)| now - then),
+            dropped_packets: now.dropped_packets,
+            skips: now.skips,
+            kernel,
+        };
+        watched.push((window, crowd.stop()?));
+    }
+    Ok(watched)
+}
+
+impl Window {
+    fn figures(&self, scenario: &Scenario, tally: &Tally) -> Figures {
         let gigabytes = float(tally.bytes) / 1e9;
         let turns = self.turns.unwrap_or_default();
         let per_turn = |sum: f64| if turns > 0.0 { sum / turns } else { 0.0 };
         let joiners = scenario.audience.joins as u64;
         Figures {
-            who: subject.name().to_owned(),
+            who: self.who.to_owned(),
             viewers: scenario.audience.seated() + scenario.audience.joins,
             seconds: self.seconds,
             gigabytes,
             cpu_seconds: self.cpu_seconds,
             cpu_seconds_per_gb: if tally.bytes > 0 { self.cpu_seconds / gigabytes } else { 0.0 },
+            company_cpu_seconds: self.company_cpu_seconds,
             core_busy: self.busy[0],
             load_core_busy: self.busy[1],
             delay_p50_ms: percentile_ms(&tally.delays, 50),

@@ -7,7 +7,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::{Figures, Outcome};
+use crate::subject::Subject;
 use crate::target::Verdict;
+use crate::tiers::TIERS;
 
 /// What others may take of the measured core before it is said.
 const OTHERS_MAX: f64 = 0.03;
@@ -190,6 +192,7 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
             judged.delay_p99_ms,
         ));
     }
+    lines.extend(added_by_tiers(outcome));
     if outcome.bits_per_second == 0 {
         lines.push(format!(
             "{name}: {:.2} s of CPU in {:.0} s, {:.0} turns",
@@ -206,6 +209,26 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
         }
     }
     lines
+}
+
+/// The delay of each tier, and what it adds to that of the one before.
+fn added_by_tiers(outcome: &Outcome) -> Vec<String> {
+    let of = |tier: Subject| outcome.measured.iter().find(|f| f.who == tier.name());
+    let tiers: Vec<&Figures> = TIERS.into_iter().filter_map(of).collect();
+    let told = |before: Option<&Figures>, f: &Figures| {
+        let added = before.map_or_else(String::new, |before| {
+            let (p50, p99) =
+                (f.delay_p50_ms - before.delay_p50_ms, f.delay_p99_ms - before.delay_p99_ms);
+            format!(" ({p50:+.1} and {p99:+.1} ms)")
+        });
+        let Figures { who, delay_p50_ms: p50, delay_p99_ms: p99, turn_ms, .. } = f;
+        let name = &outcome.scenario;
+        format!(
+            "{name}: {who}: delay p50 {p50:.1} and p99 {p99:.1} ms{added}, turns of {turn_ms:.1} ms"
+        )
+    };
+    let before = std::iter::once(None).chain(tiers.iter().map(|&tier| Some(tier)));
+    before.zip(&tiers).map(|(before, &tier)| told(before, tier)).collect()
 }
 
 fn judgement(scenario: &str, verdict: &Verdict) -> String {

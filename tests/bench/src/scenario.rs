@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::options::Options;
 use crate::subject::Subject;
 use crate::target::{
-    DROPPED_PACKETS, JOINERS_MISSING, LOST_PACKETS, Target, core_share, cpu_ratio, p50_ms,
-    p50_ratio, p99_ms, p99_ratio, resident_mib, slowest_join_ms,
+    DROPPED_PACKETS, JOINERS_MISSING, LOST_PACKETS, Target, added_p50_turns, added_p99_turns,
+    core_share, cpu_ratio, p50_ms, p50_ratio, p99_ms, p99_ratio, resident_mib, slowest_join_ms,
 };
+use crate::tiers::TIERS;
 
 /// Streams, their viewers, and what is to come of it.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +98,7 @@ pub(crate) const FAN_OUT: Scenario = Scenario {
 };
 
 /// All there are. The targets are those that the product was given.
-const SCENARIOS: [Scenario; 18] = [
+const SCENARIOS: [Scenario; 19] = [
     Scenario {
         name: "1000",
         audience: Audience { whole: 1000, ..NOBODY },
@@ -151,6 +152,13 @@ const SCENARIOS: [Scenario; 18] = [
         audience: Audience { whole: 500, joins: 5000, ..NOBODY },
         subjects: &[Subject::Server],
         targets: &[LOST_PACKETS, JOINERS_MISSING, slowest_join_ms(3000.0)],
+        ..FAN_OUT
+    },
+    Scenario {
+        name: "tiers",
+        audience: Audience { whole: 100, ..NOBODY },
+        subjects: &[TIERS[2]],
+        targets: &[LOST_PACKETS, DROPPED_PACKETS, added_p50_turns(1.0), added_p99_turns(1.0)],
         ..FAN_OUT
     },
     Scenario {
@@ -225,7 +233,8 @@ mod tests {
 
     #[test]
     fn names_and_families_are_chosen() {
-        let usual = ["1000", "1000-60ms", "100", "5000", "streams", "stalled", "joins", "idle"];
+        let usual =
+            ["1000", "1000-60ms", "100", "5000", "streams", "stalled", "joins", "tiers", "idle"];
         assert_eq!(names(&[]).unwrap(), usual);
         assert_eq!(names(&["joins", "1000"]).unwrap(), ["joins", "1000"], "in this order");
         let relays = names(&["relay-2"]).unwrap();

@@ -16,6 +16,7 @@ use crate::child::Child;
 use crate::peers;
 use crate::scenario::Scenario;
 use crate::source::{Greeting, Source};
+use crate::tiers;
 use crate::watch::path_of;
 
 /// What relays the source to the viewers.
@@ -24,6 +25,8 @@ pub(crate) enum Subject {
     Server,
     /// The server with nobody but the live viewers.
     Alone,
+    /// One of three servers in a row, by its number; they are started and measured together.
+    Tier(usize),
     /// The bare loop, packed.
     Bare,
     /// The bare loop, spliced through.
@@ -49,7 +52,9 @@ pub(crate) struct Running {
     pub(crate) viewers: SocketAddr,
     /// Where the server answers for its metrics.
     pub(crate) side: Option<SocketAddr>,
-    _dir: TempDir,
+    /// What runs beside it on the same core, has as many viewers and is measured with it.
+    pub(crate) company: Vec<Running>,
+    pub(crate) _dir: TempDir,
 }
 
 impl Subject {
@@ -57,6 +62,9 @@ impl Subject {
         match self {
             Subject::Server => "server",
             Subject::Alone => "server, live viewers alone",
+            Subject::Tier(0) => "first tier",
+            Subject::Tier(1) => "second tier",
+            Subject::Tier(_) => "third tier",
             Subject::Bare => "bare loop",
             Subject::Through => "bare loop, spliced through",
             Subject::Written => "bare loop, written",
@@ -72,6 +80,7 @@ impl Subject {
         match self {
             Subject::Server
             | Subject::Alone
+            | Subject::Tier(_)
             | Subject::Bare
             | Subject::Through
             | Subject::Written => None,
@@ -134,11 +143,12 @@ impl Subject {
             fs::write(&path, text).map(|()| path)
         };
         let child = match self {
+            Subject::Tier(_) => return tiers::start(server, scenario, source),
             Subject::Server | Subject::Alone => {
                 let address = free_address()?;
                 side = Some(address);
-                let config =
-                    server_config(scenario, source.address, [viewers, address], dir.path());
+                let upstream = |_| format!("tcp://{}", source.address);
+                let config = server_config(scenario, upstream, [viewers, address], dir.path());
                 Child::start(server.as_os_str(), &[write("config.json", config)?])?
             }
             Subject::Bare | Subject::Through | Subject::Written => {
@@ -182,7 +192,8 @@ impl Subject {
                 self.start_peer(&["-c".as_ref(), file.as_os_str()])?
             }
         };
-        let running = Running { subject: self, child, viewers, side, _dir: dir };
+        let running =
+            Running { subject: self, child, viewers, side, company: Vec::new(), _dir: dir };
         if self == Subject::Icecast {
             source.send_to(peers::put(&running)?);
         }
@@ -203,13 +214,14 @@ fn find(program: &str) -> Option<std::path::PathBuf> {
 }
 
 /// An address where nobody listens. Until it is used, another might take it: then the run fails.
-fn free_address() -> io::Result<SocketAddr> {
+pub(crate) fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0")?.local_addr()
 }
 
-fn server_config(
+/// The server's configuration; `upstream` says where each stream comes from.
+pub(crate) fn server_config(
     scenario: &Scenario,
-    source: SocketAddr,
+    upstream: impl Fn(usize) -> String,
     [viewers, side]: [SocketAddr; 2],
     dir: &Path,
 ) -> String {
@@ -217,7 +229,7 @@ fn server_config(
         json!({
             "type": "stream",
             "serve": path_of(number),
-            "remote": format!("tcp://{source}"),
+            "remote": upstream(number),
         })
     };
     let mut config = json!({

@@ -107,6 +107,22 @@ pub(crate) const fn core_share(at_most: f64) -> Target {
     Target { what: "CPU seconds per second", of, at_most }
 }
 
+/// What each tier adds to the median delay, in its turns: the third is judged, beside the first.
+pub(crate) const fn added_p50_turns(at_most: f64) -> Target {
+    let of = |third: &Figures, first: Option<&Figures>| {
+        Some((third.delay_p50_ms - first?.delay_p50_ms) / 2.0 / third.turn_ms)
+    };
+    Target { what: "p50 delay that each tier adds, turns", of, at_most }
+}
+
+/// The same of the delay that one packet in a hundred exceeds.
+pub(crate) const fn added_p99_turns(at_most: f64) -> Target {
+    let of = |third: &Figures, first: Option<&Figures>| {
+        Some((third.delay_p99_ms - first?.delay_p99_ms) / 2.0 / third.turn_ms)
+    };
+    Target { what: "p99 delay that each tier adds, turns", of, at_most }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +147,23 @@ mod tests {
             let word = if passes { "PASS" } else { "FAIL" };
             assert_eq!(judge(target, &judged, Some(&beside)), (word, passes), "{target:?}");
         }
+    }
+
+    #[test]
+    fn two_tiers_add_to_the_third() {
+        let delays = |p50, p99| Figures {
+            delay_p50_ms: p50,
+            delay_p99_ms: p99,
+            turn_ms: 5.0,
+            ..Figures::default()
+        };
+        let (third, first) = (delays(8.0, 16.0), delays(3.0, 6.0));
+        for (target, figure) in [(added_p50_turns(0.5), 0.5), (added_p99_turns(0.9), 1.0)] {
+            let verdict = target.judge(&third, Some(&first));
+            assert!((verdict.figure.unwrap() - figure).abs() < 1e-9, "{verdict:?}");
+            assert_eq!(verdict.is_pass(), figure < 0.9);
+        }
+        assert_eq!(judge(added_p50_turns(1.0), &third, None), ("UNMEASURED", false));
     }
 
     #[test]
