@@ -154,6 +154,15 @@ fn ended(crowd: &Crowd) -> u64 {
 }
 
 #[test]
+fn the_file_needs_no_variables() {
+    let mut command = Command::new("haproxy");
+    command.arg("-c").arg("-f").arg(repository("image/haproxy/haproxy.cfg")).env_clear();
+    let output = command.output().unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert_eq!((output.status.code(), said.trim()), (Some(0), "Configuration file is valid"));
+}
+
+#[test]
 fn three_hundred_viewers_and_nodes_that_come_and_go() {
     on_tier("crowd", "100ms", [json!({}), json!({}), json!({})], |mut tier| {
         let mut crowd = Crowd::new();
