@@ -37,7 +37,7 @@ use crew::Crew;
 use listen::Doors;
 use pulse::Pulse;
 
-pub use listen::ListenError;
+pub use listen::{ListenError, PassedError};
 
 /// Why the node cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,9 @@ pub enum BootError {
     /// An address cannot be served.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket that was passed cannot be served.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// Nobody can be trusted.
     #[error(transparent)]
     Trust(#[from] TrustError),

@@ -162,6 +162,8 @@ pub const ENDING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time for viewers to get the rest of their packet when we are told to stop, and for others to be
 /// told that they are gone.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long one who is connected may still ask then. The rest of the time is for its answer.
+pub const STOP_ASKING_TIMEOUT: Duration = Duration::from_secs(1);
 /// Bytes that a viewer's socket holds unsent before it counts as full. Without it a paused viewer
 /// costs up to 4 MB of kernel memory, with it a twentieth, and a lag limit means what it says.
 pub const UNSENT_BYTES_MAX: u32 = 256 * 1024;
@@ -266,3 +268,4 @@ pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 const _: () = assert!(PULSE_INTERVAL_MIN.as_millis() < PULSE_INTERVAL.as_millis());
 const _: () = assert!(2 * PULSE_INTERVAL.as_millis() < PULSE_PATIENCE.as_millis());
+const _: () = assert!(STOP_ASKING_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());

@@ -280,8 +280,6 @@ impl Worker {
                     self.metrics.answered(status);
                 }
             }
-            // Who asks while we stop is let go as those are who have asked here.
-            Command::Asked(_) if self.stopping.is_some() => {}
             Command::Asked(asked) => self.take_over(*asked, now),
             Command::Give { stream, to } => self.give(stream, to, now),
             Command::Take { number, stream } => self.take(number, stream, now),

@@ -1,14 +1,19 @@
-//! Listening on what the configuration says.
+//! Listening on what the configuration says, unless sockets that listen were passed to us.
+
+mod passed;
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroUsize;
 
+use passed::Passed;
 use restreamer_sys::socket;
 
-use super::Remark;
+use super::{BootError, Remark};
 use crate::config::{Config, Listen};
 use crate::limits::BACKLOG_MAX;
+
+pub use passed::PassedError;
 
 /// Why an address cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -31,17 +36,56 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Listens on all that the configuration says.
-    pub(super) fn open(config: &Config, workers: NonZeroUsize) -> Result<Doors, ListenError> {
-        let viewers = listen_for("listen", &config.listen, workers)?;
-        let (side, no_side) = listen_aside(config)?;
-        Ok(Doors { viewers, side, remarks: no_side.into_iter().collect() })
+    /// Listens on all that the configuration says; what was passed to us takes its place.
+    pub(super) fn open(config: &Config, workers: NonZeroUsize) -> Result<Doors, BootError> {
+        let passed = Passed::take()?;
+        let mut remarks = Vec::new();
+        let viewers = if passed.viewers.is_empty() {
+            listen_for("listen", &config.listen, workers)?
+        } else {
+            remarks.extend(differing("listen", Some(&config.listen), &passed.viewers));
+            passed::deal(passed.viewers, workers)?
+        };
+        let side = if passed.side.is_empty() {
+            let (side, no_side) = listen_aside(config)?;
+            remarks.extend(no_side);
+            side
+        } else {
+            remarks.extend(differing("side", config.side.as_ref(), &passed.side));
+            passed.side
+        };
+        Ok(Doors { viewers, side, remarks })
     }
 
     /// Where viewers are served, and where the side port is.
     pub(super) fn addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
         (bound(&self.viewers[0]), bound(&self.side))
     }
+}
+
+/// What is to be said where sockets that were passed are not what the configuration says.
+fn differing(key: &'static str, listen: Option<&Listen>, passed: &[TcpListener]) -> Option<Remark> {
+    let addresses = bound(passed);
+    let meant = |address: &SocketAddr| listen.is_some_and(|listen| is_meant(listen, *address));
+    if addresses.iter().all(meant) {
+        return None;
+    }
+    let said = listen.map_or_else(|| "nowhere".to_owned(), Listen::to_string);
+    let mut passed: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+    passed.dedup();
+    let passed = passed.join(", ");
+    let text = format!("{key}: {said} is not heeded: sockets at {passed} were passed (LISTEN_FDS)");
+    Some(Remark { text, is_error: false })
+}
+
+/// Whether the configuration means this address too.
+fn is_meant(listen: &Listen, address: SocketAddr) -> bool {
+    let Some(host) = &listen.host else {
+        return address.ip().is_unspecified() && listen.port == address.port();
+    };
+    // A name that cannot be resolved means none.
+    let resolved = (host.as_str(), listen.port).to_socket_addrs();
+    resolved.is_ok_and(|mut all| all.any(|meant| meant == address))
 }
 
 fn bound(listeners: &[TcpListener]) -> Vec<SocketAddr> {
@@ -155,6 +199,33 @@ mod tests {
         );
         let error = listen("side", &at(Some("192.0.2.1"), 1)).unwrap_err().to_string();
         assert!(error.starts_with("side: cannot listen on 192.0.2.1:1: "), "{error}");
+    }
+
+    #[test]
+    fn passed_sockets_are_remarked_upon_only_where_the_configuration_says_something_else() {
+        let passed = [TcpListener::bind("127.0.0.1:0").unwrap()];
+        let port = passed[0].local_addr().unwrap().port();
+        for (listen, differs) in [
+            (Some(at(Some("127.0.0.1"), port)), false),
+            (Some(at(Some("localhost"), port)), false),
+            (Some(at(Some("127.0.0.1"), port ^ 1)), true),
+            (Some(at(Some("127.0.0.2"), port)), true),
+            (Some(at(None, port)), true),
+            (None, true),
+        ] {
+            let remark = differing("listen", listen.as_ref(), &passed);
+            assert_eq!(remark.is_some(), differs, "{listen:?}: {remark:?}");
+        }
+        let remark = differing("listen", Some(&at(None, 1)), &passed).unwrap();
+        assert_eq!(
+            remark.text,
+            format!(
+                "listen: :1 is not heeded: sockets at 127.0.0.1:{port} were passed (LISTEN_FDS)"
+            )
+        );
+        let all = [TcpListener::bind("[::]:0").unwrap()];
+        let port = all[0].local_addr().unwrap().port();
+        assert!(differing("listen", Some(&at(None, port)), &all).is_none());
     }
 
     #[test]

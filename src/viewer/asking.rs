@@ -52,6 +52,11 @@ impl Asking {
         self.new
     }
 
+    /// Whether it has had an answer, and has not begun to ask again.
+    pub fn is_idle(&self) -> bool {
+        self.connection.requests > 0 && self.head.is_empty()
+    }
+
     /// Whether it is told that its time is up: it has begun to ask, or never asked before. One who
     /// owes a PROXY protocol header is told nothing.
     pub fn is_told_of_timeout(&self) -> bool {

@@ -95,9 +95,13 @@ impl Listeners {
         self.rest = None;
     }
 
-    /// Stops listening.
-    pub fn close(&mut self) {
-        self.sockets.clear();
+    /// Stops listening: nobody is accepted any more.
+    pub fn close(&mut self, registry: &Registry) {
+        for socket in self.sockets.drain(..) {
+            // One that was passed to us is still open elsewhere: the kernel would go on to tell us
+            // of it (epoll(7)). One that is not watched tells nothing.
+            let _not_watched = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+        }
         self.marked.clear();
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use restreamer_sys::socket::{limit_unsent, prepare, set_congestion};
 use slog::info;
 
-use super::guests::{Next, refused};
+use super::guests::{Next, refused, unavailable};
 use super::handoff::{Command, HandedOver};
 use super::token::Token;
 use super::{Worker, rename};
@@ -69,11 +69,6 @@ fn word(status: u16, text: &'static str) -> Response {
     Response::with_body(status, "text/plain; charset=utf-8", text.as_bytes())
 }
 
-/// What somebody gets whom a busy worker cannot serve now.
-pub(super) fn unavailable() -> Response {
-    Response::stream(503).header("Retry-After", "1")
-}
-
 /// Whether the client may have the resource; if not, what it gets, and why.
 fn judge(resource: &Resource, request: &Request) -> Result<(), (Response, &'static str)> {
     let authorization = request.headers.authorization.as_ref().map(Secret::expose);
@@ -118,7 +113,8 @@ impl Worker {
         now: Instant,
     ) -> Next {
         connection.client = self.client(&connection, &request);
-        request.may_keep &= connection.requests < REQUESTS_PER_CONNECTION_MAX;
+        let may_keep = connection.requests < REQUESTS_PER_CONNECTION_MAX;
+        request.may_keep &= may_keep && self.stopping.is_none();
         let Some(resource) = self.routes.find(&request.path).map(|n| &self.resources[n]) else {
             let any = request.method == Method::Options && request.path == "*";
             let response = if any { Response::allow(204) } else { Response::text(404) };
@@ -158,6 +154,9 @@ impl Worker {
         rest: Vec<u8>,
         now: Instant,
     ) -> Next {
+        if self.stopping.is_some() {
+            return self.turn_away(target, connection, &request, rest);
+        }
         let response = match target {
             Target::Stream(stream) => {
                 let asked = HandedOver { stream, connection, request, rest };

@@ -8,6 +8,7 @@
 //! nobody else's answer.
 
 mod bodies;
+mod closing;
 mod room;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use crate::viewer::asking::{Asked, Asking};
 use crate::viewer::draining::{Drained, Draining, Then};
 use bodies::Bodies;
 
+pub use closing::unavailable;
 pub use room::Room;
 
 /// The guests of a worker.
@@ -45,6 +47,8 @@ pub struct Guests {
     bodies: Bodies,
     /// Guests that had to go for want of room, since somebody asked.
     turned_out: u64,
+    /// The worker stops, and until then who has not asked may ask.
+    closing: Option<Instant>,
     /// Deadlines and places of those in each stage.
     queues: [BTreeSet<(Instant, usize)>; Stage::ALL.len()],
 }
@@ -217,7 +221,7 @@ impl Guests {
                 // What it sends meanwhile stays in its socket.
                 waiting @ Guest::Waiting(_) => Some(waiting),
                 Guest::Asking(asking) => match asking.read() {
-                    Asked::Wait(asking) => Some(Guest::Asking(asking)),
+                    Asked::Wait(asking) => self.stays(asking),
                     asked => match ask(key, asked) {
                         Next::Send(draining) => self.send(key, draining),
                         Next::Wait(guest) => Some(Guest::Waiting(guest)),
@@ -250,10 +254,7 @@ impl Guests {
                 served += 1;
                 let key = ViewerKey { index, generation: self.places[index].generation };
                 let next = match self.take(key) {
-                    Some(Guest::Asking(asking)) if asking.is_told_of_timeout() => {
-                        metrics.answered(408);
-                        self.send(key, refused(asking.give_up(), 408))
-                    }
+                    Some(Guest::Asking(asking)) => self.too_late(key, asking, metrics),
                     Some(Guest::Waiting(asker)) => {
                         metrics.answered(504);
                         self.send(key, asker.answer_last(Response::text(504)))
@@ -262,15 +263,6 @@ impl Guests {
                 };
                 // In another stage now, with a later deadline, or gone.
                 self.put_back(key, next, now);
-            }
-        }
-    }
-
-    /// Closes all who have not asked; those who get an answer may take it.
-    pub fn dismiss(&mut self) {
-        for stage in [Stage::Asking, Stage::Waiting] {
-            while let Some(&(_, index)) = self.queues[stage as usize].first() {
-                self.remove(index);
             }
         }
     }
@@ -310,7 +302,8 @@ impl Guests {
         let asks_again = matches!(&guest, Guest::Asking(asking) if asking.is_new());
         if place.stage != stage || asks_again {
             self.queues[place.stage as usize].remove(&(place.deadline, key.index));
-            (place.stage, place.deadline) = (stage, now + stage.timeout());
+            let heard_until = self.closing.filter(|_| stage == Stage::Asking);
+            (place.stage, place.deadline) = (stage, heard_until.unwrap_or(now + stage.timeout()));
             self.queues[stage as usize].insert((place.deadline, key.index));
             self.bodies.let_go(place.body.take());
             if let Guest::Sending(draining) = &guest {
@@ -372,7 +365,11 @@ impl Guests {
 
 /// A refusal, after which the connection ends.
 pub fn refused(connection: Connection, status: u16) -> Draining {
-    let answer = Response::text(status).outgoing(Method::Get, Version::Http11, false);
+    refusal(connection, Response::text(status))
+}
+
+fn refusal(connection: Connection, response: Response) -> Draining {
+    let answer = response.outgoing(Method::Get, Version::Http11, false);
     Draining::new(connection, answer, Then::Close)
 }
 

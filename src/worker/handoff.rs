@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use mio::{Registry, Waker};
 
-use super::answer::{Target, unavailable};
-use super::guests::Next;
+use super::answer::Target;
+use super::guests::{Next, unavailable};
 use super::pulse::Pulse;
 use super::token::Token;
 use super::{Worker, unwatch, watch};
@@ -276,7 +276,13 @@ impl Worker {
             self.counts.accept_error();
             return;
         }
-        if let Next::Send(draining) = self.show(key, asked, now) {
+        let next = if self.stopping.is_some() {
+            let HandedOver { stream, connection, request, rest } = asked;
+            self.turn_away(Target::Stream(stream), connection, &request, rest)
+        } else {
+            self.show(key, asked, now)
+        };
+        if let Next::Send(draining) = next {
             self.guests.adopt(key, draining, now);
         }
     }

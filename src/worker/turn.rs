@@ -134,10 +134,6 @@ impl Worker {
         self.counts.has(self.streams.count(), self.streams.viewers());
         self.counts.guests(self.guests.len());
         self.counts.turned_out(self.guests.take_turned_out());
-        if self.stopping.is_some() {
-            // Who has its answer is not asked what else it wants.
-            self.guests.dismiss();
-        }
     }
 
     /// Has streams send to who is live. Answers the most that one upstream brought, and takes out

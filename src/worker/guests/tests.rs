@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::limits::{
     BODIES_BYTES_MAX, GUESTS_FOR_DESCRIPTORS, GUESTS_MAX, SLOW_GUESTS_MAX, STATIC_BODY_BYTES_MAX,
-    WORKERS_MAX,
+    STOP_ASKING_TIMEOUT, WORKERS_MAX,
 };
 
 /// That of an only worker.
@@ -168,15 +168,54 @@ fn who_is_not_introduced_in_time_is_told_nothing() {
     }
 }
 
+/// All that somebody gets, whose connection is then closed in good order.
+fn read_to_end(mut far: TcpStream) -> String {
+    let mut got = String::new();
+    far.read_to_string(&mut got).unwrap();
+    got
+}
+
 #[test]
-fn told_to_stop_only_those_with_an_answer_stay() {
-    let mut house = House::new();
-    let (_, _silent) = house.enter();
-    let (_, mut asking) = house.enter();
-    asking.write_all(b"GET /a HTTP/1.0\r\n\r\n").unwrap();
+fn told_to_stop_nobody_goes_without_an_answer() {
+    let (mut house, metrics) = (House::new(), Metrics::new());
+    let again = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (_, mut idle) = house.enter();
+    idle.write_all(again("/idle").as_bytes()).unwrap();
+    let (waits, mut waiting) = house.enter();
+    waiting.write_all(again("/later").as_bytes()).unwrap();
+    assert_eq!(house.turn(), ["/idle", "/later"]);
+    read_answer(&mut idle);
     house.turn();
-    house.guests.dismiss();
-    assert_eq!(house.guests.len(), 1);
+    let (_, mut has_asked) = house.enter();
+    has_asked.write_all(again("/asked").as_bytes()).unwrap();
+    let (late, mut asks_late) = house.enter();
+    let (_, mut half) = house.enter();
+    half.write_all(b"GET /ha").unwrap();
+    let (_, silent) = house.enter();
+    let (_, balancer) = house.enter_by(true);
+
+    house.guests.close(house.now, &metrics);
+    // What was in a socket is heard in the next turn, and what comes later by its event.
+    assert_eq!(house.turn(), ["/asked"]);
+    assert_eq!(read_to_end(idle), "", "it has had its answer, and asks for nothing");
+    assert!(!house.guests.answered(waits, Response::text(200), house.now), "answered already");
+    asks_late.write_all(again("/late").as_bytes()).unwrap();
+    house.guests.mark(late);
+    assert_eq!(house.turn(), ["/late"]);
+    for far in [&mut has_asked, &mut asks_late] {
+        read_answer(far);
+    }
+    house.now += STOP_ASKING_TIMEOUT;
+    assert_eq!(house.guests.deadline(), Some(house.now));
+    house.guests.on_deadline(house.now, &metrics);
+    for far in [waiting, half, silent] {
+        let got = read_to_end(far);
+        assert!(got.starts_with("HTTP/1.1 503 "), "{got}");
+        assert!(got.contains("\r\nRetry-After: 1\r\n"), "{got}");
+        assert!(got.contains("\r\nConnection: close\r\n"), "{got}");
+    }
+    // It owed a header, not a request: nothing that we could say would be understood.
+    assert_eq!(read_to_end(balancer), "");
 }
 
 /// Reads one answer with "answer" for its body.
