@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod client;
 pub mod engine;
 pub mod machine;
 pub mod python;
@@ -85,6 +86,16 @@ pub fn debian() -> tempfile::TempDir {
     let root = dir.path().join("root");
     run("cp", &["-a", model.to_str().unwrap(), root.to_str().unwrap()]);
     dir
+}
+
+/// The program, built as the tests are.
+pub fn program() -> PathBuf {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    let profile = ["build", "--profile", "checked", "--locked", "--bin", "restreamer"];
+    let said = run(&cargo, &[&profile[..], &["--message-format=json"]].concat());
+    let name = said.lines().filter_map(|line| line.split_once("\"executable\":\"")).next_back();
+    let (_, name) = name.expect("cargo names what it has built");
+    name.split('"').next().expect("the name ends").into()
 }
 
 /// Where this machine has its packages from.
