@@ -49,7 +49,7 @@ impl Image {
         let dir = tempfile::tempdir_in(kept()).unwrap();
         let archive = dir.path().join("restreamer.oci.tar");
         let build = sources.join("image/build");
-        let said = run("timeout", &[BUILD_SECONDS, text(&build), text(&archive)]);
+        let said = run("timeout", &[BUILD_SECONDS, "env", &path(), text(&build), text(&archive)]);
         let image = Image { dir, digest: said.trim_end().to_owned() };
         run("tar", &["-x", "-f", text(&archive), "-C", text(image.dir.path())]);
         image
@@ -102,6 +102,12 @@ impl Image {
         run("tar", &["-x", "-z", "-f", text(&self.layer()), "-C", text(root.path())]);
         root
     }
+}
+
+/// Where programs are, for an environment: what the first build has installed serves the others.
+fn path() -> String {
+    let tools = repository().join("target/image/tools/bin");
+    format!("PATH={}:{}", std::env::var("PATH").unwrap(), text(&tools))
 }
 
 fn text(path: &Path) -> &str {
@@ -539,7 +545,51 @@ fn with_nothing_mounted_what_is_sent_to_it_is_served() {
     assert_eq!(engine.inspect("node")["State"]["ExitCode"], 0);
 }
 
-/// Mode, owner, size and hash of all below a folder.
+/// An authority, and by it a certificate for this host: `ca.pem`, `leaf.pem` and `leaf.key`.
+const CERTIFY: &str = "cd \"$1\"
+openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority
+openssl req -newkey rsa:2048 -nodes -keyout leaf.key -out leaf.csr -subj /CN=localhost
+echo subjectAltName=DNS:localhost >names
+openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names \\
+    -out leaf.pem";
+
+#[test]
+fn https_takes_certificates_that_are_mounted() {
+    const CONNECTED: &str = "\"event\":\"connected\"";
+    let image = Image::of_ours();
+    let dir = tempfile::tempdir_in(kept()).unwrap();
+    run("sh", &["-e", "-c", CERTIFY, "sh", text(dir.path())]);
+    let sample = repository().join("src/upstream/sample.ts");
+    std::fs::copy(sample, dir.path().join("sample.ts")).unwrap();
+    let engine = Engine::start();
+    let name = load(&engine, image);
+    let serve = ["openssl", "s_server", "-accept", "4433", "-key", "leaf.key", "-cert", "leaf.pem"];
+    let server = [&serve[..], &["-WWW", "-quiet"]].concat();
+    let _server = Beside::start(engine.command(&server).current_dir(dir.path()));
+    let remote = "https://localhost:4433/sample.ts";
+    let config = json!({
+        "listen": ":8000", "side": ":9470", "reconnect": 1,
+        "resources": [{ "type": "stream", "serve": "/a.ts", "remote": remote }],
+    });
+    let file = dir.path().join("mounted.json");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let file = format!("--volume={}:{CONFIGURATION}:ro", text(&file));
+    let roots = dir.path().join("ca.pem");
+    let roots = format!("--volume={}:/etc/ssl/certs/ca-certificates.crt:ro", text(&roots));
+    let log_with = |mounts: &[&str], expected: &str| {
+        let begin = ["run", "--detach", "--name=node"];
+        engine.ok(&[&begin, &CONFINED[..], mounts, &[&profile(), &name]].concat());
+        let log = || Some(said(&engine.podman(&["logs", "node"])));
+        let log = eventually(expected, || log().filter(|log| log.contains(expected)));
+        engine.ok(&["rm", "--force", "--time", "30", "node"]);
+        log
+    };
+    let without = log_with(&[&file], "UnknownIssuer");
+    assert!(!without.contains(CONNECTED), "{without}");
+    log_with(&[&file, &roots], CONNECTED);
+}
+
+/// Kind, mode, owner and hash of all below a folder.
 fn described(engine: &Engine, folder: &str) -> String {
     let script = "cd \"$1\" && find . -mindepth 1 -printf '%P %y %m %U:%G\n' | sort && \
                   find . -type f -exec sha256sum {} + | sort";
