@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -103,6 +104,13 @@ fn assert_is_installed(machine: &Machine, process: &str) {
     assert_eq!(running.trim(), "/usr/bin/restreamer");
 }
 
+/// When the socket unit was started, which it must have been.
+fn opened(machine: &Machine) -> String {
+    assert!(is_active(machine, "restreamer.socket"));
+    let when = "--property=ActiveEnterTimestampMonotonic";
+    machine.ok(&["systemctl", "show", when, "--value", "restreamer.socket"])
+}
+
 fn version(machine: &Machine) -> String {
     machine.ok(&["dpkg-query", "--show", "--showformat=${Version}", "restreamer"])
 }
@@ -114,6 +122,7 @@ fn installs_serves_upgrades_and_is_purged_without_a_trace() {
     fs::copy(package(), root.join("root/1.deb")).unwrap();
     later("9-1", "a later default", &root.join("root/2.deb"));
     later("9-2", "a later default", &root.join("root/3.deb"));
+    later("9-3", "a later default", &root.join("root/4.deb"));
     let machine = Machine::boot(&root);
     let before = traces(&machine);
 
@@ -153,8 +162,19 @@ fn installs_serves_upgrades_and_is_purged_without_a_trace() {
     assert_eq!(version(&machine), "9-2");
     assert_eq!(fs::read_to_string(&configuration).unwrap(), edited);
     assert!(!is_active(&machine, "restreamer.service"));
+
+    // A socket in use stays as it is while the service behind it is another.
+    machine.ok(&["systemctl", "enable", "--now", "restreamer.socket"]);
     machine.ok(&["systemctl", "enable", "--now", "restreamer.service"]);
-    process(&machine, "restreamer.service");
+    assert_serves(&machine, 8000);
+    let behind = process(&machine, "restreamer.service");
+    let opened = opened(&machine);
+    machine.ok(&["dpkg", "--install", "/root/4.deb"]);
+    assert_serves(&machine, 8000);
+    let now = process(&machine, "restreamer.service");
+    assert_ne!(now, behind);
+    assert_is_installed(&machine, &now);
+    assert_eq!(self::opened(&machine), opened, "the socket was not closed");
 
     machine.ok(&["dpkg", "--remove", "restreamer"]);
     assert!(!root.join("usr/bin/restreamer").exists());
@@ -167,8 +187,29 @@ fn installs_serves_upgrades_and_is_purged_without_a_trace() {
     assert!(left.is_empty(), "left: {left:#?}");
     let lost: Vec<_> = before.difference(&after).collect();
     assert!(lost.is_empty(), "lost: {lost:#?}");
-    let units = machine.ok(&["systemctl", "list-unit-files", "--no-legend", "restreamer*"]);
-    assert_eq!(units, "");
+    let units = machine.run(&["systemctl", "list-unit-files", "--no-legend", "restreamer*"]);
+    assert_eq!(units.stdout, b"", "systemd knows nothing of it");
+}
+
+#[test]
+fn a_port_that_is_taken_does_not_spoil_the_installation() {
+    let dir = debian();
+    let root = dir.path().join("root");
+    fs::copy(package(), root.join("root/1.deb")).unwrap();
+    let machine = Machine::boot(&root);
+    let taken = machine.inside(|| TcpListener::bind("127.0.0.1:8000").unwrap());
+
+    machine.ok(&["dpkg", "--install", "/root/1.deb"]);
+    let status = ["dpkg-query", "--show", "--showformat=${Status}", "restreamer"];
+    assert_eq!(machine.ok(&status), "install ok installed");
+    assert!(!is_active(&machine, "restreamer.service"));
+    let log = machine.ok(&["journalctl", "--unit=restreamer.service", "--no-pager"]);
+    assert!(log.contains("127.0.0.1:8000"), "it says why: {log}");
+
+    drop(taken);
+    machine.ok(&["systemctl", "reset-failed", "restreamer.service"]);
+    machine.ok(&["systemctl", "restart", "restreamer.service"]);
+    assert_serves(&machine, 8000);
 }
 
 /// The service of a fresh installation serves, and what comes with it is where it is looked for.
@@ -179,7 +220,10 @@ fn assert_installed(machine: &Machine) {
     let enabled = |unit| machine.run(&["systemctl", "is-enabled", unit]).stdout;
     assert_eq!(enabled("restreamer.service"), b"enabled\n");
     assert_eq!(enabled("restreamer.socket"), b"disabled\n");
-    machine.ok(&["restreamer", "--check", "/etc/restreamer/restreamer.json"]);
+    let file = "/etc/restreamer/restreamer.json";
+    machine.ok(&["restreamer", "--check", file]);
+    let secret = machine.ok(&["stat", "--format=%a %U %G", file]);
+    assert_eq!(secret.trim(), "640 root restreamer", "it will hold passwords");
 
     for page in ["man1/restreamer.1", "man1/restreamer-demo.1", "man5/restreamer.json.5"] {
         let page = format!("/usr/share/man/{page}.gz");
