@@ -7,9 +7,11 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ use support::tool::Tool;
 use support::{PATIENCE, eventually};
 
 const BITS_PER_SECOND: u64 = 400_000;
+/// `HAProxy`'s configuration as it is shipped.
+const SHIPPED: &str = "image/haproxy/haproxy.cfg";
 /// Who is on which host.
 const AUDIENCE: usize = 0;
 const BALANCER: usize = 1;
@@ -43,12 +47,23 @@ struct Tier<'a> {
 
 /// Has a tier of nodes with these configurations tested, on a network of its own.
 fn on_tier(name: &str, check: &str, configs: [Value; 3], test: impl FnOnce(Tier) + Send) {
+    on_tier_by(&repository(SHIPPED), name, check, configs, test);
+}
+
+/// The same with this file for `HAProxy`.
+fn on_tier_by(
+    file: &Path,
+    name: &str,
+    check: &str,
+    configs: [Value; 3],
+    test: impl FnOnce(Tier) + Send,
+) {
     let network = Network::new(name, 5);
-    network.on(AUDIENCE, || test(Tier::start(&network, check, configs)));
+    network.on(AUDIENCE, || test(Tier::start(&network, file, check, configs)));
 }
 
 impl Tier<'_> {
-    fn start<'a>(network: &'a Network, check: &str, configs: [Value; 3]) -> Tier<'a> {
+    fn start<'a>(network: &'a Network, file: &Path, check: &str, configs: [Value; 3]) -> Tier<'a> {
         let listener = TcpListener::bind((Network::address(AUDIENCE), 0)).unwrap();
         let source = Source::start_at(listener, Speech::Raw, BITS_PER_SECOND, 0);
         let url = source.url(Speech::Raw);
@@ -63,19 +78,22 @@ impl Tier<'_> {
                 "resources": [
                     { "type": "stream", "serve": "/a.ts", "remote": url },
                     { "type": "api", "api": "health", "serve": "/health" },
+                    { "type": "api", "api": "check", "serve": "/check", "remote": "/a.ts" },
                 ],
             });
             all.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
-            network.on(host, || Node::with(&all))
+            let node = network.on(host, || Node::with(&all));
+            // Some have lost their upstream a moment later.
+            node.await_connected();
+            node
         };
         let hosts = NODES.map(|(_, host)| host);
         let nodes: Vec<_> = hosts.into_iter().zip(configs).map(node).collect();
-        nodes.iter().for_each(Node::await_connected);
         let balancer = SocketAddr::new(Network::address(BALANCER), 80);
         let dir = tempfile::tempdir().unwrap();
         let tool = network.on(BALANCER, || {
             let mut command = Command::new("haproxy");
-            command.arg("-db").arg("-f").arg(repository("image/haproxy/haproxy.cfg"));
+            command.arg("-db").arg("-f").arg(file);
             command.env("MAXCONN", "1000").env("CHECK_INTERVAL", check);
             command.env("VIEWERS", balancer.to_string());
             command.env("ADMIN_SOCKET", dir.path().join("admin.sock"));
@@ -156,7 +174,8 @@ fn ended(crowd: &Crowd) -> u64 {
 #[test]
 fn the_file_needs_no_variables() {
     let mut command = Command::new("haproxy");
-    command.arg("-c").arg("-f").arg(repository("image/haproxy/haproxy.cfg")).env_clear();
+    command.arg("-c").arg("-f").arg(repository(SHIPPED));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     let output = command.output().unwrap();
     let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
     assert_eq!((output.status.code(), said.trim()), (Some(0), "Configuration file is valid"));
@@ -268,5 +287,32 @@ fn when_all_are_full_what_they_have_in_reserve_is_used() {
         tier.await_viewers(5);
         crowd.join(tier.balancer, "/a.ts", 1, Pace::Fast);
         tier.await_viewers(6);
+    });
+}
+
+#[test]
+fn nodes_without_the_stream_are_passed_over_if_it_is_asked_for() {
+    let shipped = fs::read_to_string(repository(SHIPPED)).unwrap();
+    let asking = shipped.replace("    #http-check ", "    http-check ");
+    assert_ne!(asking, shipped);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("haproxy.cfg");
+    fs::write(&file, asking).unwrap();
+    let without = json!({ "reconnect": 3600, "resources": [
+        { "type": "stream", "serve": "/a.ts", "remote": "fork:///bin/true" },
+        { "type": "api", "api": "health", "serve": "/health" },
+        { "type": "api", "api": "check", "serve": "/check", "remote": "/a.ts" },
+    ]});
+    let configs = [without.clone(), without, json!({})];
+    on_tier_by(&file, "without", "100ms", configs, |tier| {
+        tier.await_state("nodes", 0, "DOWN");
+        tier.await_state("nodes", 1, "DOWN");
+        let mut crowd = Crowd::new();
+        crowd.join(tier.balancer, "/a.ts", 10, Pace::Fast);
+        assert_eq!(tier.await_viewers(10), [0, 0, 10]);
+        assert_eq!((tier.refused(0), tier.refused(1)), (0, 0), "nobody has asked them");
+        assert_eq!(tier.state("nodes", 2), "UP");
+        assert_go_on(&mut crowd);
+        assert_eq!(ended(&crowd), 0);
     });
 }
