@@ -563,9 +563,9 @@ fn https_takes_certificates_that_are_mounted() {
     std::fs::copy(sample, dir.path().join("sample.ts")).unwrap();
     let engine = Engine::start();
     let name = load(&engine, image);
-    let serve = ["openssl", "s_server", "-accept", "4433", "-key", "leaf.key", "-cert", "leaf.pem"];
-    let server = [&serve[..], &["-WWW", "-quiet"]].concat();
-    let _server = Beside::start(engine.command(&server).current_dir(dir.path()));
+    let serve = "cd \"$1\" && exec openssl s_server -accept 4433 -key leaf.key -cert leaf.pem -WWW";
+    let server = ["sh", "-c", serve, "sh", text(dir.path())];
+    let _server = Beside::start(&mut engine.command(&server));
     let remote = "https://localhost:4433/sample.ts";
     let config = json!({
         "listen": ":8000", "side": ":9470", "reconnect": 1,
