@@ -58,7 +58,7 @@ impl Node {
     }
 
     /// A configuration in a file, and the directory of its own that it is in.
-    fn write(config: &Value) -> (PathBuf, tempfile::TempDir) {
+    pub fn write(config: &Value) -> (PathBuf, tempfile::TempDir) {
         let mut all = json!({ "listen": "127.0.0.1:0", "side": "127.0.0.1:0", "reconnect": 1 });
         for (key, value) in config.as_object().unwrap() {
             all[key] = value.clone();
@@ -74,7 +74,8 @@ impl Node {
         Node::await_addresses(Node::spawn(arguments, dir))
     }
 
-    fn await_addresses(mut node: Node) -> Node {
+    /// Waits until the node says where it serves.
+    pub fn await_addresses(mut node: Node) -> Node {
         let mut early = Vec::new();
         let mut told = |key: &str| {
             let entry = node.await_log(|entry| {
@@ -98,7 +99,8 @@ impl Node {
         Node::spawn_by(command, dir)
     }
 
-    fn spawn_by(mut command: Command, dir: tempfile::TempDir) -> Node {
+    /// A node by a command of one's own, likewise.
+    pub fn spawn_by(mut command: Command, dir: tempfile::TempDir) -> Node {
         let mut child = command
             .current_dir(dir.path())
             .stdin(Stdio::null())
@@ -171,7 +173,8 @@ impl Node {
         self.samples(name, having).iter().map(|sample| sample.parse::<u64>().unwrap()).sum()
     }
 
-    fn samples(&self, name: &str, having: &str) -> Vec<String> {
+    /// The values of all samples of a metric whose line contains `having`.
+    pub fn samples(&self, name: &str, having: &str) -> Vec<String> {
         let text = http::get(self.side, "/metrics").text();
         let of_name =
             |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
@@ -276,7 +279,7 @@ pub fn contract_metrics<'a>(
 }
 
 /// A program to start, without the proxies of whoever runs the tests: they are no business of ours.
-fn command(program: &str) -> Command {
+pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
         command.env_remove(name).env_remove(name.to_lowercase());
