@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use restreamer_appliance::client::{Client, Upstream, whole_packets};
 use restreamer_appliance::machine::Machine;
-use restreamer_appliance::{debian, eventually, program, repository, said};
+use restreamer_appliance::{debian, eventually, program, repository, run, said};
 use serde_json::{Value, json};
 
 const UNITS: [&str; 3] = ["restreamer.service", "restreamer@.service", "restreamer.socket"];
@@ -55,6 +55,21 @@ impl House {
         let path = self.root.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
+    }
+
+    /// Brings a program from this system along, with its libraries: it is a Debian as well.
+    fn bring(&self, program: &str) {
+        let path = run("which", &[program]);
+        let libraries = run("ldd", &[path.trim()]);
+        let paths = libraries.split_whitespace().filter(|word| word.starts_with('/'));
+        for from in paths.chain([path.trim()]) {
+            let to = self.root.join(from.trim_start_matches('/'));
+            if !to.exists() {
+                std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+                std::fs::copy(from, to).unwrap();
+            }
+        }
+        self.machine.ok(&["ldconfig"]);
     }
 
     /// A line to a drop-in.
@@ -260,12 +275,12 @@ fn the_sandbox_holds_and_commands_run_in_it() {
     // A command that tells what it has been given.
     let script = "#!/bin/sh\n\
         env >/run/restreamer/environment\n\
-        while cat /usr/share/sample.ts; do sleep 0.1; done\n";
+        exec ffmpeg -v error -re -f lavfi -i testsrc2=size=320x240:rate=25 -c:v libx264 \
+        -preset veryfast -g 25 -f mpegts -\n";
     house.write("usr/local/bin/packets", script);
     let path = house.root.join("usr/local/bin/packets");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let sample = std::fs::read(repository().join("src/upstream/sample.ts")).unwrap();
-    std::fs::write(house.root.join("usr/share/sample.ts"), sample).unwrap();
+    house.bring("ffmpeg");
     config["resources"][1]["remote"] = json!("fork:///usr/local/bin/packets");
     config["log"] = json!("/var/log/restreamer/log");
     house.configure("restreamer", &config);
@@ -274,7 +289,7 @@ fn the_sandbox_holds_and_commands_run_in_it() {
         let mut viewer = Client::connect(&house.machine, 8000).unwrap();
         (viewer.ask("/b.ts").unwrap() == 200).then_some(viewer)
     });
-    viewer.await_bytes(188);
+    viewer.await_bytes(1000 * 188);
     let environment = house.machine.ok(&["cat", "/run/restreamer/environment"]);
     assert!(environment.contains("INVOCATION_ID="), "{environment}");
     for ours in ["NOTIFY_SOCKET", "WATCHDOG_", "LISTEN_"] {
