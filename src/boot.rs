@@ -1,10 +1,12 @@
 //! From a configuration to a running node, and to its end.
 //!
 //! Owns the order of things: signals are blocked before the first thread, addresses resolved and
-//! bound before anybody is told that we run, and at the end viewers go before their upstreams, and
+//! bound before anybody is told that we run, what is not needed after that is given up before the
+//! first thread is started, and at the end viewers go before their upstreams, and
 //! those who are notified of limits learn that they have gone.
 //! Driven by `main`.
 
+mod confine;
 mod crew;
 mod listen;
 mod pulse;
@@ -79,6 +81,8 @@ pub enum BootError {
     },
 }
 
+const NO_THREAD: &str = "a thread cannot be started";
+
 fn kernel(what: &'static str) -> impl Fn(io::Error) -> BootError {
     move |error| BootError::Kernel { what, error }
 }
@@ -130,16 +134,16 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let workers = workers.get();
     let (addresses, side_addresses) = doors.addresses();
     let metrics = Metrics::counting(config.statistics);
-    let (root, log_handle) = open_log(config, &metrics)?;
+    let (root, log_handle, log_writer) = open_log(config, &metrics)?;
     let log = root.new(o!("module" => "main"));
-    let access = access::start(&log_handle).map_err(kernel("a thread cannot be started"))?;
+    let (access, access_writer) = access::open(&log_handle);
     report_panics(log.clone(), log_handle.clone());
     let egress = egress(config, &log)?;
-    let remarks = remarks.iter().chain(&doors.remarks);
-    tell_start(&log, remarks, open_files, config.streams.len(), workers);
+    tell_start(&log, remarks.iter().chain(&doors.remarks), open_files, config, workers);
+    let manager = pulse::manager(&log);
     let now = Instant::now();
     let client = Client::new(&egress.trust, egress.proxies.clone());
-    let (crossings, notify) = notifications(config, &client, &metrics, &root)?.unzip();
+    let (crossings, notify) = notifications(config, &client, &metrics, &root).unzip();
     let admission = Arc::new(Admission::new(resources::limits(config), crossings));
     let making = resources::Making {
         config,
@@ -151,11 +155,13 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         now,
     };
     let (streams, shown) = resources::streams(&making)?;
+    confine::confine(config, workers, &log);
+    let notify = start_first_threads(log_writer, access_writer, notify)?;
     let statics = resources::statics(config, &client, &making);
     let dialer = dialer(config, egress);
     let board = crew::board(config, &shown, &streams, workers);
     let node = Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), workers, now);
-    let desk = Desk::start(&node).map_err(kernel("a thread cannot be started"))?;
+    let desk = Desk::start(&node).map_err(kernel(NO_THREAD))?;
     side::start(doors.side, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
     let crew = Crew::start(crew::Making {
@@ -173,8 +179,8 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         open_files,
         now,
     })?;
-    let pulse = Pulse::start(&crew, node, &log).map_err(kernel("the manager cannot be told"))?;
-    let running = Running {
+    let pulse = Pulse::start(&crew, node, manager, &log).map_err(kernel(NO_THREAD))?;
+    Ok(Running {
         addresses,
         side_addresses,
         signals,
@@ -186,13 +192,23 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         dialer,
         notify,
         admission,
-    };
-    running.tell_addresses();
-    Ok(running)
+    }
+    .tell_addresses())
+}
+
+/// Those that were held back until the node was confined, which holds for the threads to come.
+fn start_first_threads(
+    log: log::Pending,
+    access: access::Pending,
+    notify: Option<notify::Parts>,
+) -> Result<Option<notify::Handle>, BootError> {
+    log.start().and_then(|()| access.start()).map_err(kernel(NO_THREAD))?;
+    let notify = notify.map(notify::start).transpose();
+    notify.map_err(kernel("notifications cannot be started"))
 }
 
 impl Running {
-    fn tell_addresses(&self) {
+    fn tell_addresses(self) -> Running {
         for address in &self.addresses {
             info!(self.log, "viewers are served on {address}";
                 "event" => "listen", "address" => address.to_string());
@@ -201,6 +217,7 @@ impl Running {
             info!(self.log, "metrics, health and status are served on {address}";
                 "event" => "listen", "side" => address.to_string());
         }
+        self
     }
 
     /// Serves until SIGTERM or SIGINT, then ends the viewers on a packet boundary.
@@ -255,27 +272,35 @@ fn cores() -> usize {
 }
 
 fn dialer(config: &Config, egress: Egress) -> Dialer {
-    let buffer_bytes = (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN);
-    Dialer::new(config.timeout, buffer_bytes, egress)
+    Dialer::new(config.timeout, datagram_buffer_bytes(config), egress)
+}
+
+/// The receive buffer that datagram sockets ask for.
+fn datagram_buffer_bytes(config: &Config) -> usize {
+    (config.input_buffer_packets * PACKET_BYTES).max(DATAGRAM_BUFFER_BYTES_MIN)
 }
 
 fn tell_start<'a>(
     log: &Logger,
     remarks: impl Iterator<Item = &'a Remark>,
     open_files: u64,
-    streams: usize,
+    config: &Config,
     workers: usize,
 ) {
     for remark in remarks {
         remark.log(log);
     }
     info!(log, "restreamer {} starts", env!("CARGO_PKG_VERSION");
-        "event" => "start", "open_files" => open_files, "streams" => streams, "workers" => workers);
+        "event" => "start", "open_files" => open_files,
+        "streams" => config.streams.len(), "workers" => workers);
 }
 
-fn open_log(config: &Config, metrics: &Metrics) -> Result<(Logger, LogHandle), BootError> {
+fn open_log(
+    config: &Config,
+    metrics: &Metrics,
+) -> Result<(Logger, LogHandle, log::Pending), BootError> {
     let target = config.log.clone().map_or(Target::Stdout, Target::File);
-    log::start(target, metrics.log_dropped()).map_err(|error| BootError::Log {
+    log::open(target, metrics.log_dropped()).map_err(|error| BootError::Log {
         path: config.log.as_ref().map_or_else(String::new, |path| path.display().to_string()),
         error,
     })
@@ -291,16 +316,15 @@ fn report_panics(log: Logger, handle: LogHandle) {
     }));
 }
 
-/// Starts to notify those who want to be; answers who is told of crossings, and by what the end is
-/// waited for.
+/// Who is told of crossings, and what is to be started for those who want to be notified.
 fn notifications(
     config: &Config,
     client: &Client,
     metrics: &Metrics,
     root: &Logger,
-) -> Result<Option<(Crossings, notify::Handle)>, BootError> {
+) -> Option<(Crossings, notify::Parts)> {
     if config.notifications.is_empty() {
-        return Ok(None);
+        return None;
     }
     let (queue, crossings) = sync_channel(NOTIFY_CROSSINGS_MAX);
     let metrics = metrics.notifications(config.notifications.iter().map(|one| one.event));
@@ -314,6 +338,5 @@ fn notifications(
         timing: notify::Timing::default(),
         log: root.new(o!("module" => "notify")),
     };
-    let handle = notify::start(parts).map_err(kernel("notifications cannot be started"))?;
-    Ok(Some((Crossings { queue, dropped }, handle)))
+    Some((Crossings { queue, dropped }, parts))
 }

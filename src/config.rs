@@ -102,6 +102,8 @@ pub struct Config {
     pub proxy_protocol: bool,
     /// Certificates that are trusted beside the system's, a PEM file.
     pub ca_file: Option<PathBuf>,
+    /// Whether what is not needed after the start is given up.
+    pub confine: bool,
     /// Whether the `streaming_…` counters and `statistics` count (`nostats` is not set).
     pub statistics: bool,
     /// From one heartbeat notification to the next; `None` is never.
@@ -138,6 +140,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
             ca_file: None,
+            confine: true,
             statistics: true,
             heartbeat_interval: Some(Duration::from_mins(1)),
             streams: Vec::new(),

@@ -12,6 +12,7 @@ pub mod access;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::IntCounter;
+use restreamer_sys::confine::violation;
 use slog::{Drain, FnValue, Logger, PushFnValue, Record, o};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -34,6 +36,7 @@ pub enum Target {
     File(PathBuf),
 }
 
+#[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
     /// Look at the flags.
@@ -67,10 +70,26 @@ impl LogHandle {
     }
 }
 
-/// Starts the writer; answers the logger and the handle. `dropped` counts the lines that are lost.
+/// An open log that nobody writes yet.
+#[derive(Debug)]
+pub struct Pending {
+    output: Arc<Output>,
+    lines: Receiver<Message>,
+}
+
+impl Pending {
+    /// Starts the thread that writes what was logged so far, and then what is logged.
+    pub fn start(self) -> io::Result<()> {
+        let Pending { output, lines } = self;
+        std::thread::Builder::new().name("log".into()).spawn(move || output.run(&lines)).map(drop)
+    }
+}
+
+/// Opens the log; answers the logger, the handle, and what is to be started for it to be written.
+/// `dropped` counts the lines that are lost.
 ///
 /// Fails when the file cannot be opened.
-pub fn start(target: Target, dropped: IntCounter) -> io::Result<(Logger, LogHandle)> {
+pub fn open(target: Target, dropped: IntCounter) -> io::Result<(Logger, LogHandle, Pending)> {
     let output = Arc::new(Output {
         writer: Mutex::new(Writer::open(target)?),
         reopen: AtomicBool::new(false),
@@ -78,7 +97,6 @@ pub fn start(target: Target, dropped: IntCounter) -> io::Result<(Logger, LogHand
     });
     let (queue, lines) = sync_channel(LOG_LINES_MAX);
     let handle = LogHandle { queue: queue.clone(), output: Arc::clone(&output) };
-    std::thread::Builder::new().name("log".into()).spawn(move || output.run(&lines))?;
     let line = Line { bytes: Vec::new(), queue, dropped };
     // The last comes first in the line.
     let json = slog_json::Json::new(line).set_flush(true).add_key_value(o!(
@@ -86,7 +104,15 @@ pub fn start(target: Target, dropped: IntCounter) -> io::Result<(Logger, LogHand
         "level" => FnValue(|record: &Record<'_>| record.level().as_str().to_ascii_lowercase()),
         "time" => PushFnValue(|_: &Record<'_>, to| to.emit(now())),
     ));
-    Ok((Logger::root(Mutex::new(json.build()).ignore_res(), o!()), handle))
+    let log = Logger::root(Mutex::new(json.build()).ignore_res(), o!());
+    Ok((log, handle, Pending { output, lines }))
+}
+
+/// Opens the log and has it written at once.
+#[cfg(test)]
+pub(crate) fn start(target: Target, dropped: IntCounter) -> io::Result<(Logger, LogHandle)> {
+    let (log, handle, pending) = open(target, dropped)?;
+    pending.start().map(|()| (log, handle))
 }
 
 /// Sends as soon as there is room in the queue, before the deadline. Answers whether it did.
@@ -186,7 +212,11 @@ impl Writer {
     fn open(target: Target) -> io::Result<Writer> {
         match target {
             Target::Stdout => Ok(Writer::Stdout),
-            Target::File(path) => Ok(Writer::File { file: append_to(&path)?, path }),
+            Target::File(path) => {
+                let file = append_to(&path)?;
+                violation::report_to(file.as_fd())?;
+                Ok(Writer::File { file, path })
+            }
         }
     }
 
@@ -204,7 +234,8 @@ impl Writer {
     /// Opens the file again; when that fails, the old one stays in use and says so.
     fn reopen(&mut self) {
         let Writer::File { path, file } = self else { return };
-        match append_to(path) {
+        let opened = append_to(path);
+        match opened.and_then(|new| violation::report_to(new.as_fd()).map(|()| new)) {
             Ok(new) => *file = new,
             Err(error) => {
                 let line = serde_json::json!({

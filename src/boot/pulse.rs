@@ -12,7 +12,7 @@ use std::thread::{Builder, Thread, park_timeout};
 use std::time::{Duration, Instant};
 
 use restreamer_sys::systemd::{self, Manager, State};
-use slog::{Logger, error, info};
+use slog::{Logger, error, info, warn};
 
 use super::crew::Crew;
 use crate::limits::{PULSE_INTERVAL, PULSE_INTERVAL_MIN, PULSE_PER_WATCHDOG};
@@ -35,6 +35,15 @@ fn interval(watchdog: Option<Duration>) -> Duration {
     wanted.clamp(PULSE_INTERVAL_MIN, PULSE_INTERVAL)
 }
 
+/// Whom to tell how we are. One that cannot be told is none: the node serves without it.
+pub(super) fn manager(log: &Logger) -> Manager {
+    Manager::from_env().unwrap_or_else(|why| {
+        warn!(log, "who has started us cannot be told how we are (NOTIFY_SOCKET): {why}";
+            "event" => "error", "error" => "notify_socket");
+        Manager::nobody()
+    })
+}
+
 /// The node in a line, for `systemctl status`.
 fn status(node: &Node) -> String {
     let streams = node.streams.len();
@@ -50,9 +59,14 @@ fn status(node: &Node) -> String {
 
 impl Pulse {
     /// Starts to ask.
-    pub(super) fn start(crew: &Crew, node: Arc<Node>, log: &Logger) -> io::Result<Pulse> {
+    pub(super) fn start(
+        crew: &Crew,
+        node: Arc<Node>,
+        manager: Manager,
+        log: &Logger,
+    ) -> io::Result<Pulse> {
         let over = Arc::new(AtomicBool::new(false));
-        let manager = Arc::new(Manager::from_env()?);
+        let manager = Arc::new(manager);
         let (workers, until) = (Arc::clone(&crew.senders), Arc::clone(&over));
         let watchdog = systemd::watchdog();
         let asking = Asking::new(workers, node, Arc::clone(&manager), watchdog, log.clone());

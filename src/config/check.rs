@@ -66,6 +66,7 @@ pub(super) fn check(
         trusted_proxies: trusted_proxies(file.trusted_proxies, problems),
         proxy_protocol: file.proxy_protocol.or(default.proxy_protocol),
         ca_file: path(file.certificates),
+        confine: file.confine.or(default.confine),
         statistics: !file.no_statistics.or(!default.statistics),
         heartbeat_interval: file.heartbeat_interval.or(default.heartbeat_interval),
         streams: served.streams,

@@ -39,6 +39,7 @@ const FILE_KEYS: &[&str] = &[
     "workers",
     "pin_workers",
     "ca_file",
+    "confine",
     "max_per_address",
     "refuse_with",
     "retry_after",
@@ -74,6 +75,7 @@ pub(super) struct File {
     pub(super) workers: Field<usize>,
     pub(super) pin_workers: Field<bool>,
     pub(super) certificates: Field<String>,
+    pub(super) confine: Field<bool>,
     pub(super) max_per_address: Field<usize>,
     pub(super) refuse_with: Field<RefuseWith>,
     /// Whole seconds.
@@ -108,6 +110,7 @@ pub(super) fn read(root: &Node, problems: &mut Problems) -> Option<File> {
         workers: file.whole("workers", 1..=WORKERS_MAX, problems),
         pin_workers: file.flag("pin_workers", problems),
         certificates: file.text("ca_file", problems),
+        confine: file.flag("confine", problems),
         max_per_address: file.whole("max_per_address", connections, problems),
         refuse_with: file.choice("refuse_with", REFUSALS, problems),
         retry_after: file.whole("retry_after", 0..=RETRY_AFTER_SECONDS_MAX, problems),

@@ -74,12 +74,27 @@ struct Line<'a> {
     reason: &'static str,
 }
 
-/// Starts the thread that writes what it is told to where `log` writes.
-pub fn start(log: &LogHandle) -> io::Result<AccessLog> {
+/// An access log that nobody writes yet.
+#[derive(Debug)]
+pub struct Pending {
+    output: Arc<Output>,
+    entries: Receiver<Message>,
+}
+
+impl Pending {
+    /// Starts the thread that writes what there is to log.
+    pub fn start(self) -> io::Result<()> {
+        let Pending { output, entries } = self;
+        let thread = std::thread::Builder::new().name("access".into());
+        thread.spawn(move || run(&entries, &output)).map(drop)
+    }
+}
+
+/// An access log that goes where `log` goes, and what is to be started for it to be written.
+pub fn open(log: &LogHandle) -> (AccessLog, Pending) {
     let (queue, entries) = sync_channel(ACCESS_LINES_MAX);
     let (output, dropped) = (Arc::clone(&log.output), log.output.dropped.clone());
-    std::thread::Builder::new().name("access".into()).spawn(move || run(&entries, &output))?;
-    Ok(AccessLog { queue: Some(queue), dropped })
+    (AccessLog { queue: Some(queue), dropped }, Pending { output, entries })
 }
 
 impl AccessLog {

@@ -1,10 +1,12 @@
 //! Every system call of restreamer, behind safe types.
 //!
 //! Owns: `unsafe`, and the knowledge of what the kernel answers. Never decides anything: no policy,
-//! no retry beyond `EINTR`, no logging. Functions take [`std::os::fd::BorrowedFd`] and return
+//! no retry beyond `EINTR`, no logging but for the last line of a process that is ended for a
+//! [violation](confine::violation). Functions take [`std::os::fd::BorrowedFd`] and return
 //! [`std::os::fd::OwnedFd`]; what the kernel answers in the ordinary course of things is a value
 //! ([`Moved`]), not an error.
 
+pub mod confine;
 pub mod cpu;
 pub mod datagram;
 pub mod file;

@@ -95,7 +95,12 @@ impl Manager {
     /// allowed to.
     pub fn from_env() -> io::Result<Manager> {
         let named = std::env::var_os(NOTIFY_SOCKET).filter(|name| !name.is_empty());
-        named.map_or(Ok(Manager { socket: None }), |name| Manager::at(&name))
+        named.map_or_else(|| Ok(Manager::nobody()), |name| Manager::at(&name))
+    }
+
+    /// Nobody.
+    pub fn nobody() -> Manager {
+        Manager { socket: None }
     }
 
     /// The one that listens there.

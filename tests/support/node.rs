@@ -50,11 +50,24 @@ impl Node {
 
     /// The same, that may have so many descriptors.
     pub fn with_descriptors(config: &Value, descriptors: usize) -> Node {
+        Node::after(&format!("ulimit -n {descriptors}"), config)
+    }
+
+    /// The same, started by a shell that has run `preparation` before.
+    pub fn after(preparation: &str, config: &Value) -> Node {
         let (file, dir) = Node::write(config);
         let mut command = command("sh");
-        let limited = format!("ulimit -n {descriptors} && exec \"$@\"");
-        command.args(["-c", &limited, "sh", PROGRAM]).arg(file);
+        command.args(["-c", &format!("{preparation} && exec \"$@\""), "sh", PROGRAM]).arg(file);
         Node::await_addresses(Node::spawn_by(command, dir))
+    }
+
+    /// The same in a root of its own, a directory where the program is `restreamer`.
+    pub fn in_root(root: tempfile::TempDir, config: &Value) -> Node {
+        let (file, _elsewhere) = Node::write(config);
+        std::fs::copy(file, root.path().join("restreamer.json")).unwrap();
+        let mut command = command("chroot");
+        command.arg(root.path()).args(["/restreamer", "/restreamer.json"]);
+        Node::await_addresses(Node::spawn_by(command, root))
     }
 
     /// A configuration in a file, and the directory of its own that it is in.

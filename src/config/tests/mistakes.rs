@@ -23,6 +23,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "pin_worker: unknown key, did you mean `pin_workers`?"
     }),
     (r#""/etc/ssl/ours.pem""#, "[]", "ca_file: expected a string, found an array"),
+    (r#""confine": false"#, r#""confine": "no""#, {
+        "confine: expected a boolean, found a string"
+    }),
     (
         r#""max_per_address": 4"#,
         r#""max_per_address": -4"#,
@@ -95,7 +98,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     }),
     (r#""api": "check","#, "", "resources[1].api: is missing"),
     (r#""serve": "/two", "api": "check""#, r#""serve": "/one.ts", "api": "check""#, {
-        "resources[1].serve: the same path as resources[0].serve on line 30"
+        "resources[1].serve: the same path as resources[0].serve on line 31"
     }),
     (r#""api": "control", "remote": "/two.ts""#, r#""api": "control", "remote": "/motd""#, {
         "resources[2].remote: no stream is served at `/motd`"

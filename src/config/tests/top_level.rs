@@ -100,7 +100,7 @@ fn trusted_proxies_are_addresses_and_networks() {
 fn what_is_optional_can_be_left_out_or_empty() {
     let text = with(
         r#""ca_file": "", "max_per_address": 0, "trusted_proxies": [], "proxy_protocol": false,
-        "nostats": false, "heartbeatinterval": 60"#,
+        "nostats": false, "heartbeatinterval": 60, "confine": true"#,
     );
     assert_eq!(warnings(&text), "");
     assert_eq!(config(&text), config(&with("\"\": 0")));

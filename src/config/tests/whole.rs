@@ -121,6 +121,7 @@ fn the_whole_format_is_read() {
             .to_vec(),
         proxy_protocol: true,
         ca_file: Some(PathBuf::from("/etc/ssl/ours.pem")),
+        confine: false,
         statistics: false,
         heartbeat_interval: Some(Duration::from_secs(30)),
         streams: streams(),

@@ -1,0 +1,171 @@
+use super::*;
+use crate::config;
+
+/// A host where nothing stands in the way, with a few files.
+fn host() -> Host<'static> {
+    Host {
+        look: &|path| match path.to_str().unwrap() {
+            "/srv/fifo" | "/srv/link" => Place::Fifo,
+            "/srv/film.ts" | "/srv/log" | "/srv/made" | "/dev/out" => Place::File,
+            "/dev/dvr0" | "/dev/stderr" => Place::Special,
+            "/" | "/srv" | "/dev" | "/run" | "/run/elsewhere" => Place::Directory,
+            _ => Place::Nothing,
+        },
+        follow: &|path| match path.to_str().unwrap() {
+            "/srv/link" => Some("/run/elsewhere/fifo".into()),
+            "/etc/resolv.conf" => Some("/run/names/resolv.conf".into()),
+            "/dev/stderr" => Some("/dev/pts/0".into()),
+            "/srv/fifo" | "/srv/film.ts" | "/srv/log" | "/dev/dvr0" | "/srv/made" => {
+                Some(path.to_owned())
+            }
+            _ => None,
+        },
+        devices: ["null", "sda", "video0", "mem", "kmsg"].map(str::to_owned).to_vec(),
+        scratch: "/tmp".into(),
+        receive_buffer: Some(4 << 20),
+        congestion_controls: "reno cubic\n".to_owned(),
+        pipe_pages: Some(16_384),
+    }
+}
+
+/// What every plan has.
+const ALWAYS: [(&str, May); 2] = [("/dev/null", May::ReadWrite), ("/proc", May::Read)];
+
+fn plan_of(resource: &str, rest: &str, host: &Host<'_>) -> Plan {
+    let text = format!(r#"{{ "resources": [{resource}]{rest} }}"#);
+    let parsed = config::parse(&text);
+    plan(&parsed.config.unwrap_or_else(|| panic!("{:?}", parsed.errors)), 2, host)
+}
+
+fn of_stream(remote: &str) -> Plan {
+    let stream = format!(r#"{{ "type": "stream", "serve": "/a", "remote": "{remote}" }}"#);
+    plan_of(&stream, "", &host())
+}
+
+fn allows(plan: &Plan, path: &str) -> Vec<May> {
+    let of_path = |(of, _): &&(PathBuf, May)| of == Path::new(path);
+    plan.rules.paths.iter().filter(of_path).map(|&(_, may)| may).collect()
+}
+
+#[test]
+fn files_of_upstreams_are_allowed_with_what_is_beside_them() {
+    for (remote, expected) in [
+        ("file:///srv/film.ts", &[("/srv", May::Read)][..]),
+        ("file:///srv/fifo", &[("/srv", May::ReadWrite)]),
+        ("file:///srv/link", &[("/run/elsewhere", May::ReadWrite), ("/srv", May::ReadWrite)]),
+        ("file:///srv/later/fifo", &[("/srv", May::ReadWrite)]),
+        ("file:///dev/dvr0", &[("/dev", May::Read)]),
+        ("unixgram:///srv/made", &[("/srv", May::MakeSockets)]),
+        ("unix:///srv/socket", &[]),
+        ("unixpacket:///srv/socket", &[]),
+        ("tcp://10.0.0.1:1", &[]),
+        ("udp://@239.0.0.1:5000", &[]),
+    ] {
+        let mut expected: Vec<_> =
+            ALWAYS.iter().chain(expected).map(|&(path, may)| (path.into(), may)).collect();
+        expected.sort();
+        let rules = of_stream(remote).rules;
+        assert_eq!(rules.paths, expected, "{remote}");
+        assert_eq!((rules.binds_tcp, rules.abstract_sockets), (false, false), "{remote}");
+    }
+}
+
+#[test]
+fn a_static_file_is_read_where_it_is_and_will_be() {
+    let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
+    let file = r#"{ "type": "static", "serve": "/f", "remote": "file:///srv/film.ts" }"#;
+    let plan = plan_of(&format!("{stream}, {file}"), "", &host());
+    assert_eq!(allows(&plan, "/srv"), [May::Read]);
+}
+
+#[test]
+fn names_are_read_up_if_there_may_be_any() {
+    for (remote, names) in [
+        ("http://10.0.0.1/a", true),
+        ("https://host/a", true),
+        ("tcp://host:1", true),
+        ("tcp://10.0.0.1:1", false),
+        ("tcp://[::1]:1", false),
+        ("udp://host:1", true),
+        ("udp://:5000", false),
+        ("rtp://@[ff15::1]:5000", false),
+        ("file:///srv/film.ts", false),
+    ] {
+        let plan = of_stream(remote);
+        for path in ["/etc", "/usr/lib", "/run/names"] {
+            let expected: &[May] = if names { &[May::Read] } else { &[] };
+            assert_eq!(allows(&plan, path), expected, "{remote} {path}");
+        }
+    }
+    let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
+    let web = r#"{ "type": "static", "serve": "/f", "remote": "http://10.0.0.1/f" }"#;
+    assert_eq!(allows(&plan_of(&format!("{stream}, {web}"), "", &host()), "/etc"), [May::Read]);
+    let told =
+        r#", "notifications": [{ "event": "heartbeat", "type": "url", "url": "http://h/" }]"#;
+    assert_eq!(allows(&plan_of(stream, told, &host()), "/etc"), [May::Read]);
+    assert_eq!(allows(&plan_of(stream, "", &host()), "/etc"), []);
+}
+
+#[test]
+fn a_log_file_is_made_again_but_a_terminal_is_not() {
+    let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
+    let with = |log: &str| plan_of(stream, &format!(r#", "log": "{log}""#), &host());
+    assert_eq!(allows(&with("/srv/log"), "/srv"), [May::Append]);
+    let plan = with("/dev/stderr");
+    assert_eq!((allows(&plan, "/dev"), allows(&plan, "/dev/pts/0")), (vec![], vec![May::Append]));
+    assert_eq!(with("/dev/out").rules.paths, of_stream("tcp://10.0.0.1:1").rules.paths);
+}
+
+#[test]
+fn commands_may_execute_everything_and_write_where_nothing_is_kept() {
+    let plan = of_stream("fork://ffmpeg?-i+x");
+    assert!(plan.commands && plan.rules.binds_tcp && plan.rules.abstract_sockets);
+    assert_eq!(allows(&plan, "/"), [May::Execute]);
+    for path in ["/tmp", "/var/tmp", "/dev/shm"] {
+        assert_eq!(allows(&plan, path), [May::Everything], "{path}");
+    }
+    for (path, expected) in
+        [("/dev/null", true), ("/dev/video0", true), ("/dev/sda", false), ("/dev/mem", false)]
+    {
+        assert_eq!(allows(&plan, path).contains(&May::Device), expected, "{path}");
+    }
+    assert!(!of_stream("file:///srv/film.ts").commands);
+}
+
+#[test]
+fn calls_are_those_in_use() {
+    assert_eq!(of_stream("unixgram:///srv/made").uses, [Use::SocketFiles]);
+    assert_eq!(of_stream("file:///srv/film.ts").uses, []);
+    let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
+    assert_eq!(plan_of(stream, r#", "pin_workers": true"#, &host()).uses, [Use::Pinning]);
+}
+
+#[test]
+fn capabilities_are_kept_only_for_what_needs_them() {
+    let udp = r#"{ "type": "stream", "serve": "/a", "remote": "udp://:5000" }"#;
+    let tcp = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
+    let bbr = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1",
+        "congestion": "bbr" }"#;
+    let cubic = bbr.replace("bbr", "cubic");
+    let many: Vec<_> = (0..40)
+        .map(|n| format!(r#"{{ "type": "stream", "serve": "/{n}", "remote": "file:///f{n}" }}"#))
+        .collect();
+    let small = Host { receive_buffer: Some(212_992), ..host() };
+    let unknown = Host { receive_buffer: None, ..host() };
+    let endless = Host { pipe_pages: Some(0), ..host() };
+    let (net, pipes) = (&[Capability::NetAdmin][..], &[Capability::SysResource][..]);
+    for (resources, rest, host, kept) in [
+        (udp, "", &host(), &[][..]),
+        (udp, "", &small, net),
+        (udp, "", &unknown, net),
+        (udp, r#", "inputbuffer": 100000"#, &host(), net),
+        (tcp, r#", "inputbuffer": 100000"#, &small, &[]),
+        (bbr, "", &host(), net),
+        (&cubic, "", &host(), &[]),
+        (&many.join(","), "", &host(), pipes),
+        (&many[..20].join(","), "", &host(), &[]),
+        (&many.join(","), "", &endless, &[]),
+    ] {
+        assert_eq!(plan_of(resources, rest, host).kept, kept, "{resources} {rest}");
+    }
+}

@@ -1,0 +1,298 @@
+//! Each act is tried for real, in a child process of its own: what is given up does not come back.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::signal::Signal;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::ForkResult;
+
+use super::calls::Use;
+use super::capabilities::{Capability, keep_only, no_new_privileges};
+use super::files::{May, Rules, restrict};
+use super::{filter, violation};
+
+/// Runs `act` in a child; answers how that ended. It has a minute.
+fn apart(act: impl FnOnce()) -> WaitStatus {
+    // SAFETY: the child has this thread alone. It allocates, which the C library keeps usable after
+    // a fork, takes no other lock of another thread, and leaves by _exit.
+    match unsafe { nix::unistd::fork() }.unwrap() {
+        ForkResult::Parent { child } => waitpid(child, None).unwrap(),
+        ForkResult::Child => {
+            // SAFETY: alarm(2) touches no memory.
+            unsafe { libc::alarm(60) };
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
+            // SAFETY: ends the process, and runs nothing of the parent's.
+            unsafe { libc::_exit(i32::from(done.is_err())) }
+        }
+    }
+}
+
+#[track_caller]
+fn holds_apart(act: impl FnOnce()) {
+    let ended = apart(act);
+    assert!(matches!(ended, WaitStatus::Exited(_, 0)), "{ended:?}");
+}
+
+fn is_denied<T>(result: io::Result<T>) -> bool {
+    result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+fn status(key: &str) -> String {
+    let text = fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+    line.trim_start_matches(':').trim().to_owned()
+}
+
+fn is_root() -> bool {
+    status("Uid").starts_with("0\t")
+}
+
+#[test]
+fn what_is_not_allowed_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, theirs) = (dir.path().join("ours"), dir.path().join("theirs"));
+    for path in [&ours, &theirs] {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("file"), "x").unwrap();
+    }
+    symlink(theirs.join("file"), ours.join("link")).unwrap();
+    holds_apart(|| {
+        let paths = vec![(ours.clone(), May::Read), ("/nowhere".into(), May::Read)];
+        no_new_privileges().unwrap();
+        assert!(
+            restrict(&Rules { paths, ..Rules::default() }).unwrap().is_some_and(|abi| abi >= 4)
+        );
+        assert_eq!(fs::read_to_string(ours.join("file")).unwrap(), "x");
+        assert!(is_denied(File::open(theirs.join("file"))));
+        assert!(is_denied(File::open(ours.join("link"))), "the target counts");
+        assert!(is_denied(File::open("/etc/shadow")));
+        assert!(is_denied(fs::read_dir(&theirs)));
+        assert!(is_denied(OpenOptions::new().write(true).open(ours.join("file"))));
+        assert!(is_denied(fs::write(ours.join("new"), "x")));
+        assert!(is_denied(fs::write("/new", "x")));
+        assert!(is_denied(fs::remove_file(ours.join("file"))));
+        assert!(is_denied(UnixDatagram::bind(ours.join("socket"))));
+        assert!(is_denied(TcpListener::bind("127.0.0.1:0")));
+        UdpSocket::bind("127.0.0.1:0").unwrap();
+    });
+    assert!(!ours.join("new").exists() && ours.join("file").exists());
+}
+
+#[test]
+fn each_right_is_enough_for_what_it_is_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["fifos", "log", "sockets", "scratch"] {
+        fs::create_dir(at(name)).unwrap();
+    }
+    nix::unistd::mkfifo(&at("fifos/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let append = |path: &Path| OpenOptions::new().append(true).create(true).open(path);
+    holds_apart(|| {
+        no_new_privileges().unwrap();
+        let paths = vec![
+            (at("fifos"), May::ReadWrite),
+            (at("log"), May::Append),
+            (at("sockets"), May::MakeSockets),
+            (at("scratch"), May::Everything),
+            ("/dev/null".into(), May::Device),
+        ];
+        restrict(&Rules { paths, ..Rules::default() }).unwrap();
+        crate::file::open_fifo(&at("fifos/fifo")).unwrap();
+        assert!(is_denied(append(&at("fifos/new"))));
+        append(&at("log/new")).unwrap();
+        assert!(is_denied(File::open(at("log/new"))), "written, not read");
+        assert!(is_denied(fs::remove_file(at("log/new"))));
+        let socket = UnixDatagram::bind(at("sockets/one")).unwrap();
+        UnixDatagram::unbound().unwrap().connect(at("sockets/one")).unwrap();
+        drop(socket);
+        fs::remove_file(at("sockets/one")).unwrap();
+        assert!(is_denied(append(&at("sockets/file"))));
+        fs::write(at("scratch/file"), "x").unwrap();
+        fs::rename(at("scratch/file"), at("scratch/other")).unwrap();
+        OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+        TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(is_denied(std::process::Command::new("/bin/true").status().map(drop)));
+    });
+    holds_apart(|| {
+        no_new_privileges().unwrap();
+        let paths = vec![("/".into(), May::Execute)];
+        restrict(&Rules { paths, binds_tcp: true, abstract_sockets: true }).unwrap();
+        TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(std::process::Command::new("/bin/true").status().unwrap().success());
+        assert!(is_denied(fs::write(at("scratch/file"), "x")));
+    });
+}
+
+#[test]
+fn capabilities_go_and_do_not_come_back() {
+    holds_apart(|| {
+        let root = is_root();
+        no_new_privileges().unwrap();
+        assert_eq!(keep_only(&[]).unwrap(), []);
+        let none = "0".repeat(16);
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(status(set), none, "{set}");
+        }
+        // Without root there is nothing to bound, and nothing to clear it with.
+        assert!(!root || status("CapBnd") == none);
+        assert_eq!(status("NoNewPrivs"), "1");
+        let raw = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None);
+        assert_eq!(raw.unwrap_err(), Errno::EPERM);
+    });
+}
+
+/// A program that root executes has all capabilities otherwise.
+#[test]
+fn what_is_kept_is_not_for_commands() {
+    if !is_root() {
+        return;
+    }
+    holds_apart(|| {
+        no_new_privileges().unwrap();
+        assert_eq!(keep_only(&[Capability::NetAdmin]).unwrap(), [Capability::NetAdmin]);
+        assert_eq!(status("CapEff"), "0000000000001000");
+        let mut shown = std::process::Command::new("/bin/cat");
+        let shown = shown.arg("/proc/self/status").output().unwrap();
+        let shown = String::from_utf8(shown.stdout).unwrap();
+        let capabilities: Vec<_> = shown.lines().filter(|line| line.starts_with("Cap")).collect();
+        assert_eq!(capabilities.len(), 5);
+        assert!(capabilities.iter().all(|line| line.ends_with("\t0000000000000000")), "{shown}");
+    });
+}
+
+/// Makes a call that a node may not make; answers the line in the log.
+fn violate(act: fn()) -> Line {
+    let (mut log, ours) = io::pipe().unwrap();
+    let ended = apart(|| {
+        violation::report_to(ours.as_fd()).unwrap();
+        violation::report().unwrap();
+        filter::allow_node(&[]).unwrap();
+        act();
+    });
+    assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{ended:?}");
+    drop(ours);
+    let mut text = String::new();
+    log.read_to_string(&mut text).unwrap();
+    Line(text)
+}
+
+/// One line, with a newline at its end and nowhere else.
+struct Line(String);
+
+impl Line {
+    #[track_caller]
+    fn says(&self, what: &str) {
+        let Line(text) = self;
+        assert!(text.ends_with("}\n") && text.matches('\n').count() == 1, "{text:?}");
+        assert!(text.contains(what), "{text:?} does not say {what}");
+    }
+}
+
+#[test]
+fn a_violation_is_logged_and_fatal() {
+    violate(|| {
+        // SAFETY: without a path the call has nothing to read, and fails.
+        unsafe { libc::syscall(libc::SYS_execve, 0, 0, 0) };
+    })
+    .says(r#""call":"execve""#);
+    violate(|| drop(TcpListener::bind("127.0.0.1:0"))).says(r#""call":"listen""#);
+    violate(|| {
+        let _never = socket(AddressFamily::Packet, SockType::Raw, SockFlag::empty(), None);
+    })
+    .says(r#""call":"socket""#);
+    violate(|| {
+        let _never = fs::remove_file("/nonexistent");
+    })
+    .says(r#""call":"unlink"#);
+    violate(|| {
+        // SAFETY: without a program the call has nothing to read.
+        unsafe { libc::syscall(libc::SYS_bpf, 0, 0, 0) };
+    })
+    .says(r#""call":"bpf""#);
+    violate(|| {
+        // SAFETY: no namespace is made here.
+        let _never = unsafe { libc::unshare(libc::CLONE_NEWUSER) };
+    })
+    .says(r#""call":"unshare""#);
+    violate(|| {
+        // SAFETY: a fork; the child, if there ever were one, would go on to the end of the act.
+        unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    })
+    .says(r#""call":"clone""#);
+    violate(|| {
+        // SAFETY: the option takes no pointer.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) };
+    })
+    .says(r#""call":"prctl""#);
+    violate(|| {
+        let limit = libc::rlimit { rlim_cur: 10, rlim_max: 10 };
+        // SAFETY: `limit` is alive for the call.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    })
+    .says(r#""call":"prlimit64""#);
+}
+
+/// The C library blocks signals while it makes a process.
+#[test]
+fn a_violation_is_fatal_even_where_it_cannot_be_logged() {
+    let ended = apart(|| {
+        violation::report().unwrap();
+        filter::allow_node(&[]).unwrap();
+        let _never = std::process::Command::new("/bin/true").status();
+    });
+    assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{ended:?}");
+}
+
+#[test]
+fn a_node_goes_on_with_what_it_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("socket");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    holds_apart(|| {
+        violation::report().unwrap();
+        assert!(filter::allow_node(&[Use::SocketFiles, Use::Pinning]).unwrap() > 80);
+        assert_eq!(status("Seccomp"), "2");
+        std::thread::spawn(move || TcpStream::connect(address).map(drop).unwrap()).join().unwrap();
+        listener.accept().unwrap();
+        // A name, by the C library, which asks for our addresses.
+        std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 1)).unwrap().for_each(drop);
+        let pipe = crate::pipe::Pipe::with_capacity(65_536).unwrap();
+        crate::file::write(pipe.writer(), &[io::IoSlice::new(b"x")]).unwrap();
+        drop(UnixDatagram::bind(&path).unwrap());
+        fs::remove_file(&path).unwrap();
+        crate::cpu::pin(crate::cpu::cores().unwrap()[0]).unwrap();
+        crate::datagram::interface("lo").unwrap();
+    });
+}
+
+#[test]
+fn commands_may_do_all_but_what_is_dangerous() {
+    holds_apart(|| {
+        assert!(filter::deny_dangerous().unwrap() > 50);
+        // SAFETY: as above, no namespace is made.
+        assert_eq!(Errno::result(unsafe { libc::unshare(libc::CLONE_NEWUSER) }), Err(Errno::EPERM));
+        // SAFETY: without a program the call has nothing to read.
+        let answer = unsafe { libc::syscall(libc::SYS_bpf, 0, 0, 0) };
+        assert_eq!(Errno::result(answer), Err(Errno::EPERM));
+        let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
+        // SAFETY: refused before there is a child.
+        let answer = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        assert_eq!(Errno::result(answer), Err(Errno::EPERM));
+        // SAFETY: refused before the arguments are looked at.
+        let answer = unsafe { libc::syscall(libc::SYS_clone3, 0, 0) };
+        assert_eq!(Errno::result(answer), Err(Errno::ENOSYS));
+        let script = "exec 3</dev/null; (ls / | grep -c e; sleep 0) & wait $!";
+        let run = std::process::Command::new("/bin/sh").args(["-c", script]).output().unwrap();
+        assert!(run.status.success(), "{run:?}");
+    });
+}
