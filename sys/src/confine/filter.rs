@@ -26,8 +26,11 @@ const NAMESPACES: u64 = (libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS)
     .cast_unsigned() as u64;
 const THREAD: u64 = libc::CLONE_THREAD.cast_unsigned() as u64;
-/// `PR_SET_VMA`, by which the C library names its memory.
-const SET_VMA: u64 = libc::PR_SET_VMA.cast_unsigned() as u64;
+/// What may be set or asked for by prctl(2): threads are named, and the C library names its memory.
+/// The other two only ask. The modules that it resolves names with do that, some before they are
+/// called: libcap, which `libnss_mymachines` comes with, counts what capabilities there are.
+const SETTINGS: [i32; 4] =
+    [libc::PR_SET_NAME, libc::PR_SET_VMA, libc::PR_GET_NAME, libc::PR_CAPBSET_READ];
 
 /// Allows what a node needs and nothing else: any other call is a [violation](super::violation),
 /// which ends the process. Answers how many calls are allowed.
@@ -75,7 +78,7 @@ fn node_rules() -> Result<Calls, BackendError> {
     sockets.push(SeccompRule::new(routes)?);
     let requests = [libc::FIONBIO, libc::FIONREAD, libc::TCGETS, libc::SIOCGIFINDEX];
     let requests = requests.map(|request| one_of(1, request));
-    let settings = [libc::PR_SET_NAME.cast_unsigned().into(), SET_VMA].map(|what| one_of(0, what));
+    let settings = SETTINGS.map(|what| one_of(0, what.cast_unsigned().into()));
     let read_only = SeccompCondition::new(2, Length::Qword, Is::Eq, 0)?;
     let a_thread =
         SeccompCondition::new(0, Length::Qword, Is::MaskedEq(NAMESPACES | THREAD), THREAD)?;

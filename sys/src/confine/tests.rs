@@ -8,6 +8,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
+use caps::{CapSet, Capability as Bare};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
@@ -272,6 +273,9 @@ fn a_node_goes_on_with_what_it_needs() {
         fs::remove_file(&path).unwrap();
         crate::cpu::pin(crate::cpu::cores().unwrap()[0]).unwrap();
         crate::datagram::interface("lo").unwrap();
+        // As libcap does when a module of the C library brings it along.
+        caps::has_cap(None, CapSet::Bounding, Bare::CAP_CHOWN).unwrap();
+        nix::sys::prctl::get_name().unwrap();
     });
 }
 
