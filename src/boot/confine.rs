@@ -9,7 +9,7 @@ mod plan;
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use restreamer_sys::confine::{capabilities, files, filter, violation};
 use slog::{Logger, info, warn};
@@ -70,7 +70,7 @@ fn host() -> Host<'static> {
     let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
     Host {
         look: &look,
-        follow: &|path| path.canonicalize().ok(),
+        follow: &follow,
         devices: entries.filter_map(|entry| entry.file_name().into_string().ok()).collect(),
         scratch: std::env::temp_dir(),
         receive_buffer: number("/proc/sys/net/core/rmem_max"),
@@ -80,6 +80,11 @@ fn host() -> Host<'static> {
         .unwrap_or_default(),
         pipe_pages: number("/proc/sys/fs/pipe-user-pages-soft"),
     }
+}
+
+/// Where a path leads. Of a symbolic link whose target is not there, that is where it points to.
+fn follow(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok().or_else(|| Some(path.parent()?.join(fs::read_link(path).ok()?)))
 }
 
 fn look(path: &Path) -> Place {

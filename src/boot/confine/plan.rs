@@ -15,7 +15,7 @@ use crate::limits::{PIPED_BYTES, TRUNK_BYTES, UPSTREAM_PIPE_BYTES};
 pub(super) struct Host<'a> {
     /// What stands at a path, symbolic links followed.
     pub(super) look: &'a dyn Fn(&Path) -> Place,
-    /// Where a path leads, if anywhere.
+    /// Where a path leads, if anywhere; a symbolic link leads to what is not there yet as well.
     pub(super) follow: &'a dyn Fn(&Path) -> Option<PathBuf>,
     /// What there is in `/dev`.
     pub(super) devices: Vec<String>,
@@ -82,8 +82,9 @@ pub(super) fn plan(config: &Config, workers: usize, host: &Host<'_>) -> Plan {
     rules.paths.push(("/dev/null".into(), May::ReadWrite));
     if needs_names(config) {
         rules.paths.extend(NAMES.map(|path| (path.into(), May::Read)));
+        // Who keeps the file may be started after us.
         let leads = (host.follow)(Path::new("/etc/resolv.conf"));
-        let elsewhere = leads.as_deref().and_then(Path::parent);
+        let elsewhere = leads.as_deref().and_then(|target| directory(target, host));
         rules.paths.extend(elsewhere.map(|path| (path.into(), May::Read)));
     }
     for kind in kinds() {
@@ -144,15 +145,17 @@ fn allow_upstream(kind: &RemoteKind, host: &Host<'_>, rules: &mut Rules) {
 }
 
 /// Allows what stands in the directory of `path`, for what stands at `path` may be replaced, and
-/// in the one that a symbolic link there leads to. A directory that is not there yet is that of the
-/// next one above it.
+/// in the one that a symbolic link there leads to.
 fn allow_around(path: &Path, may: May, host: &Host<'_>, rules: &mut Rules) {
-    let mut above = path.ancestors().skip(1);
-    let directory = above.find(|path| (host.look)(path) == Place::Directory);
     let target = (host.follow)(path);
-    let beside = target.as_deref().and_then(Path::parent);
-    let both = directory.into_iter().chain(beside);
+    let beside = target.as_deref().and_then(|target| directory(target, host));
+    let both = directory(path, host).into_iter().chain(beside);
     rules.paths.extend(both.map(|path| (path.to_owned(), may)));
+}
+
+/// The directory of `path`; for one that is not there yet the next one above it stands.
+fn directory<'a>(path: &'a Path, host: &Host<'_>) -> Option<&'a Path> {
+    path.ancestors().skip(1).find(|path| (host.look)(path) == Place::Directory)
 }
 
 /// A log file is made anew when it was renamed. What leads to our own descriptors is not.

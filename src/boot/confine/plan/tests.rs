@@ -8,11 +8,14 @@ fn host() -> Host<'static> {
             "/srv/fifo" | "/srv/link" => Place::Fifo,
             "/srv/film.ts" | "/srv/log" | "/srv/made" | "/dev/out" => Place::File,
             "/dev/dvr0" | "/dev/stderr" => Place::Special,
-            "/" | "/srv" | "/dev" | "/run" | "/run/elsewhere" => Place::Directory,
+            "/" | "/srv" | "/srv/../run" | "/dev" | "/run" | "/run/elsewhere" | "/run/names" => {
+                Place::Directory
+            }
             _ => Place::Nothing,
         },
         follow: &|path| match path.to_str().unwrap() {
             "/srv/link" => Some("/run/elsewhere/fifo".into()),
+            "/srv/dangling" => Some("/srv/../run/late/fifo".into()),
             "/etc/resolv.conf" => Some("/run/names/resolv.conf".into()),
             "/dev/stderr" => Some("/dev/pts/0".into()),
             "/srv/fifo" | "/srv/film.ts" | "/srv/log" | "/dev/dvr0" | "/srv/made" => {
@@ -54,6 +57,7 @@ fn files_of_upstreams_are_allowed_with_what_is_beside_them() {
         ("file:///srv/fifo", &[("/srv", May::ReadWrite)]),
         ("file:///srv/link", &[("/run/elsewhere", May::ReadWrite), ("/srv", May::ReadWrite)]),
         ("file:///srv/later/fifo", &[("/srv", May::ReadWrite)]),
+        ("file:///srv/dangling", &[("/srv", May::ReadWrite), ("/srv/../run", May::ReadWrite)]),
         ("file:///dev/dvr0", &[("/dev", May::Read)]),
         ("unixgram:///srv/made", &[("/srv", May::MakeSockets)]),
         ("unix:///srv/socket", &[]),
@@ -104,6 +108,18 @@ fn names_are_read_up_if_there_may_be_any() {
         r#", "notifications": [{ "event": "heartbeat", "type": "url", "url": "http://h/" }]"#;
     assert_eq!(allows(&plan_of(stream, told, &host()), "/etc"), [May::Read]);
     assert_eq!(allows(&plan_of(stream, "", &host()), "/etc"), []);
+}
+
+#[test]
+fn names_are_read_up_though_who_keeps_the_servers_addresses_starts_later() {
+    let mut host = host();
+    let (look, follow) = (host.look, host.follow);
+    let looked =
+        |path: &Path| if path.starts_with("/run/names") { Place::Nothing } else { look(path) };
+    (host.look, host.follow) = (&looked, follow);
+    let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://host:1" }"#;
+    let plan = plan_of(stream, "", &host);
+    assert_eq!((allows(&plan, "/run"), allows(&plan, "/run/names")), (vec![May::Read], vec![]));
 }
 
 #[test]
