@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -107,6 +107,18 @@ fn a_log_is_made_again_and_a_file_beside_it_is_served() {
     fs::remove_file(at("logo")).unwrap();
     std::os::unix::fs::symlink("/etc/hostname", at("logo")).unwrap();
     assert_eq!(http::fetch(node.address, "/logo").status, 403);
+}
+
+/// Their socket is made with each attempt, long after the capabilities have gone.
+#[test]
+fn datagrams_are_received_at_a_port_that_is_not_everybodys() {
+    let free = |port: &u16| UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    let port = (512..1024).find(free).expect("a free port");
+    let (node, said) =
+        started(&json!({ "resources": [stream("/a.ts", &format!("udp://127.0.0.1:{port}"))] }));
+    assert!(said.contains("no capabilities but CAP_NET_BIND_SERVICE, "), "{said}");
+    let came = node.await_log(|entry| entry["event"] == "connected" || entry["event"] == "error");
+    assert_eq!(came["event"], "connected", "{came}");
 }
 
 /// What a shell script says on standard error, by line, up to `end`.

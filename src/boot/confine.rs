@@ -74,6 +74,7 @@ fn host() -> Host<'static> {
         devices: entries.filter_map(|entry| entry.file_name().into_string().ok()).collect(),
         scratch: std::env::temp_dir(),
         receive_buffer: number("/proc/sys/net/core/rmem_max"),
+        free_port: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
         congestion_controls: fs::read_to_string(
             "/proc/sys/net/ipv4/tcp_allowed_congestion_control",
         )

@@ -23,6 +23,8 @@ pub(super) struct Host<'a> {
     pub(super) scratch: PathBuf,
     /// `net.core.rmem_max`, in bytes.
     pub(super) receive_buffer: Option<usize>,
+    /// `net.ipv4.ip_unprivileged_port_start`: the first port that is everybody's.
+    pub(super) free_port: Option<usize>,
     /// `net.ipv4.tcp_allowed_congestion_control`.
     pub(super) congestion_controls: String,
     /// `fs.pipe-user-pages-soft`; 0 is no limit.
@@ -70,6 +72,9 @@ const DEVICES: [&str; 15] = [
     "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "dvb", "video", "media",
     "v4l", "dri", "snd", "nvidia",
 ];
+
+/// The first port that is everybody's, unless the kernel says something else (ip(7)).
+const UNPRIVILEGED_PORT: usize = 1024;
 
 /// The plan for a configuration with so many workers.
 pub(super) fn plan(config: &Config, workers: usize, host: &Host<'_>) -> Plan {
@@ -185,6 +190,9 @@ fn allow_commands(host: &Host<'_>, rules: &mut Rules) {
 /// What goes on to be needed, from who has it: nobody is the worse for having been root.
 fn capabilities(config: &Config, workers: usize, host: &Host<'_>) -> Vec<Capability> {
     let mut kept = Vec::new();
+    if binds_others_port(config, host) {
+        kept.push(Capability::NetBindService);
+    }
     let mut controls = config.streams.iter().filter_map(|stream| stream.congestion.as_deref());
     let allowed = |name| host.congestion_controls.split_whitespace().any(|one| one == name);
     if exceeds_buffer(config, host) || controls.any(|name| !allowed(name)) {
@@ -196,6 +204,17 @@ fn capabilities(config: &Config, workers: usize, host: &Host<'_>) -> Vec<Capabil
         kept.push(Capability::SysResource);
     }
     kept
+}
+
+/// Whether datagrams are received at a port that is not everybody's, which is bound with each
+/// attempt.
+fn binds_others_port(config: &Config, host: &Host<'_>) -> bool {
+    let mut kinds = config.streams.iter().flat_map(|stream| &stream.remotes).map(Remote::kind);
+    let first = host.free_port.unwrap_or(UNPRIVILEGED_PORT);
+    kinds.any(|kind| match kind {
+        RemoteKind::Udp(of) | RemoteKind::Rtp(of) => usize::from(of.address.port) < first,
+        _ => false,
+    })
 }
 
 /// Whether datagrams are to have more room than everybody may ask for.

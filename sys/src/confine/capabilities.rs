@@ -9,6 +9,8 @@ use caps::errors::CapsError;
 /// A capability that may be needed after the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
+    /// Ports below `net.ipv4.ip_unprivileged_port_start`.
+    NetBindService,
     /// Receive buffers beyond `net.core.rmem_max`, congestion controls that not everybody may use.
     NetAdmin,
     /// Pipes beyond `pipe-user-pages-soft`.
@@ -19,6 +21,7 @@ impl Capability {
     /// Its name, as the manual writes it.
     pub fn name(self) -> &'static str {
         match self {
+            Capability::NetBindService => "CAP_NET_BIND_SERVICE",
             Capability::NetAdmin => "CAP_NET_ADMIN",
             Capability::SysResource => "CAP_SYS_RESOURCE",
         }
@@ -26,6 +29,7 @@ impl Capability {
 
     fn bare(self) -> caps::Capability {
         match self {
+            Capability::NetBindService => caps::Capability::CAP_NET_BIND_SERVICE,
             Capability::NetAdmin => caps::Capability::CAP_NET_ADMIN,
             Capability::SysResource => caps::Capability::CAP_SYS_RESOURCE,
         }

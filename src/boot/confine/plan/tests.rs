@@ -26,6 +26,7 @@ fn host() -> Host<'static> {
         devices: ["null", "sda", "video0", "mem", "kmsg"].map(str::to_owned).to_vec(),
         scratch: "/tmp".into(),
         receive_buffer: Some(4 << 20),
+        free_port: Some(1024),
         congestion_controls: "reno cubic\n".to_owned(),
         pipe_pages: Some(16_384),
     }
@@ -169,10 +170,20 @@ fn capabilities_are_kept_only_for_what_needs_them() {
     let small = Host { receive_buffer: Some(212_992), ..host() };
     let unknown = Host { receive_buffer: None, ..host() };
     let endless = Host { pipe_pages: Some(0), ..host() };
+    let (low, rtp) = (udp.replace(":5000", "@239.0.0.1:1023"), udp.replace("udp://", "rtp://"));
+    let free = Host { free_port: Some(0), ..host() };
+    let taken = Host { free_port: Some(5001), ..host() };
+    let old = Host { free_port: None, ..host() };
     let (net, pipes) = (&[Capability::NetAdmin][..], &[Capability::SysResource][..]);
+    let port = &[Capability::NetBindService][..];
     for (resources, rest, host, kept) in [
         (udp, "", &host(), &[][..]),
         (udp, "", &small, net),
+        (&low, "", &host(), port),
+        (&low, "", &old, port),
+        (&low, "", &free, &[]),
+        (&rtp, "", &taken, port),
+        (&rtp, "", &old, &[]),
         (udp, "", &unknown, net),
         (udp, r#", "inputbuffer": 100000"#, &host(), net),
         (tcp, r#", "inputbuffer": 100000"#, &small, &[]),
