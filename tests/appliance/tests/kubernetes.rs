@@ -92,6 +92,16 @@ fn selects(selector: &Value, labels: &Value) -> bool {
     wanted.iter().all(|(key, value)| labels[key] == *value)
 }
 
+/// Whose pods a Service selects: those beside it, and no others.
+fn behind(service: &Document) -> &'static Document {
+    let selector = &service.value["spec"]["selector"];
+    let found = workloads().into_iter().filter(|one| selects(selector, pod_labels(one)));
+    let found: Vec<_> = found.collect();
+    assert_eq!(found.len(), 1, "{selector}");
+    assert_eq!(found[0].file.parent(), service.file.parent(), "{selector}");
+    found[0]
+}
+
 fn pod_labels(workload: &Document) -> &Value {
     &workload.value["spec"]["template"]["metadata"]["labels"]
 }
@@ -148,9 +158,8 @@ fn what_belongs_together_finds_each_other() {
         assert!(selects(selector, pod_labels(workload)), "{}", workload.file.display());
     }
     let deployment = of_kind("Deployment")[0];
-    let ports = deployment.container()["ports"].as_array().unwrap();
     for service in of_kind("Service") {
-        assert!(selects(&service.value["spec"]["selector"], pod_labels(deployment)));
+        let ports = behind(service).container()["ports"].as_array().unwrap();
         for port in service.value["spec"]["ports"].as_array().unwrap() {
             assert!(ports.iter().any(|one| one["name"] == port["targetPort"]), "{port}");
         }
@@ -170,20 +179,34 @@ fn the_service_monitor_finds_the_side_ports_and_them_alone() {
     let monitor = &of_kind("ServiceMonitor")[0].value;
     assert_eq!(monitor["apiVersion"], "monitoring.coreos.com/v1");
     let spec = monitor["spec"].as_object().unwrap();
-    assert_eq!(spec.keys().collect::<Vec<_>>(), ["endpoints", "selector"]);
+    assert_eq!(spec.keys().collect::<Vec<_>>(), ["endpoints", "jobLabel", "selector"]);
     let services = of_kind("Service");
     let labels = |one: &Document| one.value["metadata"]["labels"].clone();
     let found =
         services.iter().filter(|one| selects(&spec["selector"]["matchLabels"], &labels(one)));
     let found: Vec<_> = found.collect();
-    assert_eq!(found.len(), 1);
+    let mut of: Vec<_> = found.iter().map(|service| behind(service).kind()).collect();
+    of.sort_unstable();
+    assert_eq!(of, ["DaemonSet", "Deployment"], "every node is scraped");
     let endpoints = spec["endpoints"].as_array().unwrap();
     assert_eq!(endpoints.len(), 1);
     let keys: Vec<_> = endpoints[0].as_object().unwrap().keys().collect();
     assert_eq!(keys, ["interval", "path", "port", "scrapeTimeout"]);
-    let ports = &found[0].value["spec"]["ports"];
-    assert_eq!(endpoints[0]["port"], ports[0]["name"]);
-    assert_eq!(ports[0]["port"], SIDE);
+    // The name of the job is the value of that label (jobLabel in the operator's reference).
+    let rules = repository().join("image/prometheus/restreamer.rules.yml");
+    let rules = std::fs::read_to_string(rules).unwrap();
+    let job_label = spec["jobLabel"].as_str().unwrap();
+    for service in found {
+        let ports = &service.value["spec"]["ports"];
+        assert_eq!(endpoints[0]["port"], ports[0]["name"]);
+        assert_eq!(ports[0]["port"], SIDE);
+        assert_eq!(service.value["spec"]["publishNotReadyAddresses"], true);
+        let job = labels(service)[job_label].as_str().expect("a job").to_owned();
+        assert!(rules.contains(&format!("absent(up{{job=\"{job}\"}})")), "no rule knows {job}");
+        let others =
+            rules.matches("job=\"").count() - rules.matches(&format!("job=\"{job}\"")).count();
+        assert_eq!(others, 0, "rules of other jobs");
+    }
 }
 
 #[test]
