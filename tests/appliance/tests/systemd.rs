@@ -228,6 +228,31 @@ fn activation_loses_no_connection_over_restarts() {
     assert!(!log.iter().any(remark), "the sockets are where the configuration has them");
 }
 
+/// What README.md has an operator do, with a node that runs already.
+#[test]
+fn a_node_that_runs_gets_its_socket_and_is_stopped_for_good() {
+    let house = House::new();
+    let upstream = Upstream::start(&house.machine);
+    house.configure("restreamer", &config(8000, &upstream));
+    house.systemctl(&["enable", "--now", "restreamer.service"]);
+    // A service that runs has its own socket, and takes no other.
+    assert!(!house.machine.run(&["systemctl", "start", "restreamer.socket"]).status.success());
+    house.systemctl(&["stop", "restreamer.service"]);
+    house.systemctl(&["enable", "--now", "restreamer.socket", "restreamer.service"]);
+    let ask = || Client::connect(&house.machine, 8000).unwrap().ask("/none").unwrap();
+    assert_eq!(ask(), 404);
+    for unit in ["restreamer.socket", "restreamer.service"] {
+        assert_eq!(house.show(unit, "ActiveState"), "active", "{unit}");
+    }
+
+    // Without its socket's end, the next who connects starts it again.
+    house.systemctl(&["stop", "restreamer.service"]);
+    assert_eq!(ask(), 404);
+    house.systemctl(&["stop", "restreamer.socket", "restreamer.service"]);
+    assert!(Client::connect(&house.machine, 8000).is_err());
+    assert_eq!(house.show("restreamer", "ActiveState"), "inactive");
+}
+
 #[test]
 fn a_stop_ends_viewers_between_packets() {
     const VIEWERS: usize = 20;
