@@ -124,10 +124,15 @@ fn installs_serves_upgrades_and_is_purged_without_a_trace() {
     later("9-2", "a later default", &root.join("root/3.deb"));
     later("9-3", "a later default", &root.join("root/4.deb"));
     let machine = Machine::boot(&root);
+    // What the administrator has said of a setting that is ours as well.
+    fs::write(root.join("etc/sysctl.d/90-local.conf"), "net.core.somaxconn = 8192\n").unwrap();
     let before = traces(&machine);
 
     machine.ok(&["dpkg", "--install", "/root/1.deb"]);
     assert_installed(&machine);
+    let set = |name: &str| machine.ok(&["cat", &format!("/proc/sys/net/{name}")]);
+    assert_eq!(set("core/somaxconn"), "8192\n", "the administrator's");
+    assert_eq!(set("ipv4/tcp_max_syn_backlog"), "4096\n", "ours");
     let first = process(&machine, "restreamer.service");
 
     // The administrator's part: another port, and an instance.
