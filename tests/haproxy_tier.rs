@@ -42,7 +42,7 @@ struct Tier<'a> {
     dir: tempfile::TempDir,
     _tool: Tool,
     _source: Source,
-    _network: &'a Network,
+    network: &'a Network,
 }
 
 /// Has a tier of nodes with these configurations tested, on a network of its own.
@@ -106,7 +106,7 @@ impl Tier<'_> {
                 &dir.path().join("log"),
             )
         });
-        let tier = Tier { nodes, balancer, dir, _tool: tool, _source: source, _network: network };
+        let tier = Tier { nodes, balancer, dir, _tool: tool, _source: source, network };
         eventually("HAProxy takes commands", || tier.order("show version"));
         tier
     }
@@ -246,6 +246,32 @@ fn a_full_node_gets_nobody_new_and_keeps_its_own() {
         assert_go_on(&mut crowd);
         assert_eq!(ended(&crowd), 0);
         assert_eq!(tier.state("full", 0), "UP", "should all be full, it has a place");
+    });
+}
+
+#[test]
+fn a_node_that_drains_gets_nobody_new_and_keeps_its_own() {
+    on_tier("drains", "100ms", [json!({}), json!({}), json!({})], |tier| {
+        let mut crowd = Crowd::new();
+        crowd.join(tier.balancer, "/a.ts", 24, Pace::Fast);
+        let viewers = tier.await_viewers(24);
+        assert!(viewers[0] > 0, "{viewers:?}");
+        let order = |path: &str| {
+            let (path, side) = (path.to_owned(), tier.nodes[0].side);
+            let answer = tier.network.on(NODES[0].1, move || request(side, "POST", &path));
+            assert_eq!(answer.status, 200, "{}", answer.head);
+        };
+        order("/drain");
+        // Not even from the reserve.
+        for backend in ["nodes", "full"] {
+            tier.await_state(backend, 0, "DOWN");
+        }
+        crowd.join(tier.balancer, "/a.ts", 36, Pace::Fast);
+        assert_eq!(tier.await_viewers(60)[0], viewers[0]);
+        assert_go_on(&mut crowd);
+        assert_eq!(ended(&crowd), 0);
+        order("/drain?off");
+        tier.await_state("nodes", 0, "UP");
     });
 }
 
