@@ -584,7 +584,7 @@ fn https_takes_certificates_that_are_mounted() {
         engine.ok(&["rm", "--force", "--time", "30", "node"]);
         log
     };
-    let without = log_with(&[&file], "UnknownIssuer");
+    let without = log_with(&[&file], "by nobody who is trusted");
     assert!(!without.contains(CONNECTED), "{without}");
     log_with(&[&file, &roots], CONNECTED);
 }
