@@ -23,7 +23,9 @@ const BUILD_SECONDS: &str = "1500";
 const PROGRAM: &str = "/usr/bin/restreamer";
 const CONFIGURATION: &str = "/etc/restreamer/restreamer.json";
 /// How the image is to run: what an operator is told to write.
-const CONFINED: [&str; 9] = [
+const CONFINED: [&str; 10] = [
+    // Should the test be killed, its containers do not outlive it for long.
+    "--timeout=600",
     "--network=host",
     "--log-driver=k8s-file",
     "--read-only",
@@ -659,7 +661,14 @@ fn the_profile_allows_bpf_to_whom_it_is_given_and_nothing_strange() {
     let root = debian.path().join("root");
     let tried = |more: &[&str]| -> BTreeMap<String, String> {
         let limits = ["--ulimit=nofile=20000:20000", "--ulimit=nproc=1024:1024"];
-        let run = ["run", "--detach", "--name=try", "--network=host", "--log-driver=k8s-file"];
+        let run = [
+            "run",
+            "--detach",
+            "--name=try",
+            "--network=host",
+            "--log-driver=k8s-file",
+            "--timeout=600",
+        ];
         let all = [&run[..], &["--cap-drop=all"], &limits, more, &["--rootfs", text(&root)]];
         engine.ok(&[&all.concat()[..], &["perl", "/try.pl"], &numbers].concat());
         let code = engine.ok(&["wait", "try"]);
