@@ -158,9 +158,11 @@ fn allow_around(path: &Path, may: May, host: &Host<'_>, rules: &mut Rules) {
     rules.paths.extend(both.map(|path| (path.to_owned(), may)));
 }
 
-/// The directory of `path`; for one that is not there yet the next one above it stands.
+/// The directory of `path`; for one that is not there yet the next one above it stands. The root
+/// stands for none: that would allow everything there is, for a path that may be a mistake.
 fn directory<'a>(path: &'a Path, host: &Host<'_>) -> Option<&'a Path> {
-    path.ancestors().skip(1).find(|path| (host.look)(path) == Place::Directory)
+    let above = path.ancestors().skip(1).find(|path| (host.look)(path) == Place::Directory)?;
+    (above.parent().is_some() || path.parent() == Some(above)).then_some(above)
 }
 
 /// A log file is made anew when it was renamed. What leads to our own descriptors is not.
