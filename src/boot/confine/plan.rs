@@ -67,10 +67,11 @@ const NAMES: [&str; 9] = [
 ];
 
 /// Devices of commands, by the beginnings of their names: what is behind them is a picture or a
-/// sound, a graphics card or a terminal, and never a disk.
-const DEVICES: [&str; 15] = [
+/// sound, a graphics card, an encoder or a terminal, and never a disk.
+const DEVICES: [&str; 22] = [
     "null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "dvb", "video", "media",
-    "v4l", "dri", "snd", "nvidia",
+    "v4l", "dri", "snd", "nvidia", "kfd", "blackmag", "ajantv2", "dma_heap", "mpp_", "rga",
+    "vchiq",
 ];
 
 /// The first port that is everybody's, unless the kernel says something else (ip(7)).

@@ -23,7 +23,7 @@ fn host() -> Host<'static> {
             }
             _ => None,
         },
-        devices: ["null", "sda", "video0", "mem", "kmsg"].map(str::to_owned).to_vec(),
+        devices: ["null", "sda", "video0", "blackmagic", "mem", "kmsg"].map(str::to_owned).to_vec(),
         scratch: "/tmp".into(),
         receive_buffer: Some(4 << 20),
         free_port: Some(1024),
@@ -144,9 +144,13 @@ fn commands_may_execute_everything_and_write_where_nothing_is_kept() {
     for path in ["/tmp", "/var/tmp", "/dev/shm"] {
         assert_eq!(allows(&plan, path), [May::Everything], "{path}");
     }
-    for (path, expected) in
-        [("/dev/null", true), ("/dev/video0", true), ("/dev/sda", false), ("/dev/mem", false)]
-    {
+    for (path, expected) in [
+        ("/dev/null", true),
+        ("/dev/video0", true),
+        ("/dev/blackmagic", true),
+        ("/dev/sda", false),
+        ("/dev/mem", false),
+    ] {
         assert_eq!(allows(&plan, path).contains(&May::Device), expected, "{path}");
     }
     assert!(!of_stream("file:///srv/film.ts").commands);
