@@ -172,3 +172,24 @@ fn the_manager_is_told_when_the_node_is_ready_while_it_is_well_and_when_it_stops
     };
     assert_eq!(end, "STOPPING=1\nSTATUS=stopping\n");
 }
+
+/// An instance is the node in everything but its name: what is mended in the one unit and forgotten
+/// in the other is found here.
+#[test]
+fn the_unit_of_instances_is_that_of_the_node_but_for_names() {
+    let unit = |name: &str| {
+        let path = format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        // The first line says what the unit is for.
+        text.split_once('\n').unwrap().1.to_owned()
+    };
+    let instances = unit("restreamer@.service");
+    assert!(instances.contains("ExecStart=/usr/bin/restreamer /etc/restreamer/%i.json\n"));
+    let one = instances
+        .replace("/etc/restreamer/%i.json", "/etc/restreamer/restreamer.json")
+        .replace("restreamer@NAME.service", "restreamer.service")
+        .replace("restreamer-%i", "restreamer")
+        .replace(" (%i)", "");
+    assert!(!one.contains('%'), "{one}");
+    assert_eq!(one, unit("restreamer.service"));
+}
