@@ -109,6 +109,25 @@ fn a_log_is_made_again_and_a_file_beside_it_is_served() {
     assert_eq!(http::fetch(node.address, "/logo").status, 403);
 }
 
+#[test]
+fn a_release_that_a_link_is_led_to_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let release = |name: &str| {
+        fs::create_dir(at(name)).unwrap();
+        fs::write(at(name).join("page"), name).unwrap();
+        std::os::unix::fs::symlink(name, at("next")).unwrap();
+        fs::rename(at("next"), at("current")).unwrap();
+    };
+    release("first");
+    let page = json!({ "type": "static", "serve": "/page",
+        "remote": format!("file://{}", at("current/page").display()) });
+    let node = Node::with(&json!({ "resources": [stream("/a.ts", "tcp://127.0.0.1:9"), page] }));
+    assert_eq!(http::fetch(node.address, "/page").text(), "first");
+    release("second");
+    assert_eq!(http::fetch(node.address, "/page").text(), "second");
+}
+
 /// Their socket is made with each attempt, long after the capabilities have gone.
 #[test]
 fn datagrams_are_received_at_a_port_that_is_not_everybodys() {

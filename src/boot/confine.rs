@@ -71,6 +71,7 @@ fn host() -> Host<'static> {
     Host {
         look: &look,
         follow: &follow,
+        points: &points,
         devices: entries.filter_map(|entry| entry.file_name().into_string().ok()).collect(),
         scratch: std::env::temp_dir(),
         receive_buffer: number("/proc/sys/net/core/rmem_max"),
@@ -85,7 +86,11 @@ fn host() -> Host<'static> {
 
 /// Where a path leads. Of a symbolic link whose target is not there, that is where it points to.
 fn follow(path: &Path) -> Option<PathBuf> {
-    path.canonicalize().ok().or_else(|| Some(path.parent()?.join(fs::read_link(path).ok()?)))
+    path.canonicalize().ok().or_else(|| points(path))
+}
+
+fn points(link: &Path) -> Option<PathBuf> {
+    Some(link.parent()?.join(fs::read_link(link).ok()?))
 }
 
 fn look(path: &Path) -> Place {

@@ -17,6 +17,8 @@ pub(super) struct Host<'a> {
     pub(super) look: &'a dyn Fn(&Path) -> Place,
     /// Where a path leads, if anywhere; a symbolic link leads to what is not there yet as well.
     pub(super) follow: &'a dyn Fn(&Path) -> Option<PathBuf>,
+    /// Where the symbolic link at a path points, if there is one.
+    pub(super) points: &'a dyn Fn(&Path) -> Option<PathBuf>,
     /// What there is in `/dev`.
     pub(super) devices: Vec<String>,
     /// Where files go that nobody keeps.
@@ -157,6 +159,22 @@ fn allow_around(path: &Path, may: May, host: &Host<'_>, rules: &mut Rules) {
     let beside = target.as_deref().and_then(|target| directory(target, host));
     let both = directory(path, host).into_iter().chain(beside);
     rules.paths.extend(both.map(|path| (path.to_owned(), may)));
+    // What is written stays where it is.
+    if may == May::Read {
+        allow_releases(path, host, rules);
+    }
+}
+
+/// Allows to read what is beside a directory that a symbolic link on the way leads to, and beside
+/// that link: files are published by having a link lead to their next release.
+fn allow_releases(path: &Path, host: &Host<'_>, rules: &mut Rules) {
+    for link in path.ancestors().skip(1) {
+        let Some(target) = (host.points)(link) else { continue };
+        let places = [link, &target].into_iter().filter_map(|path| directory(path, host));
+        // Links that every system has, such as /lib, stand below the root, which is all there is.
+        let places = places.filter(|place| place.parent().is_some());
+        rules.paths.extend(places.map(|place| (place.to_owned(), May::Read)));
+    }
 }
 
 /// The directory of `path`; for one that is not there yet the next one above it stands. The root

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::config;
 
@@ -23,6 +25,11 @@ fn host() -> Host<'static> {
             }
             _ => None,
         },
+        points: &|path| match path.to_str().unwrap() {
+            "/srv/current" => Some("/run/elsewhere/5".into()),
+            "/lib" => Some("/srv/lib".into()),
+            _ => None,
+        },
         devices: ["null", "sda", "video0", "blackmagic", "mem", "kmsg"].map(str::to_owned).to_vec(),
         scratch: "/tmp".into(),
         receive_buffer: Some(4 << 20),
@@ -34,6 +41,10 @@ fn host() -> Host<'static> {
 
 /// What every plan has.
 const ALWAYS: [(&str, May); 2] = [("/dev/null", May::ReadWrite), ("/proc", May::Read)];
+
+fn always() -> impl Iterator<Item = (PathBuf, May)> {
+    ALWAYS.iter().map(|&(path, may)| (path.into(), may))
+}
 
 fn plan_of(resource: &str, rest: &str, host: &Host<'_>) -> Plan {
     let text = format!(r#"{{ "resources": [{resource}]{rest} }}"#);
@@ -84,6 +95,18 @@ fn a_static_file_is_read_where_it_is_and_will_be() {
     let file = r#"{ "type": "static", "serve": "/f", "remote": "file:///srv/film.ts" }"#;
     let plan = plan_of(&format!("{stream}, {file}"), "", &host());
     assert_eq!(allows(&plan, "/srv"), [May::Read]);
+    // By a link on the way, beside which the next release will be.
+    for (path, places) in [
+        ("/srv/current/deep/page", &["/run/elsewhere", "/srv"][..]),
+        ("/lib/page", &["/srv"]),
+        ("/run/page", &["/run"]),
+    ] {
+        let file = file.replace("/srv/film.ts", path);
+        let plan = plan_of(&format!("{stream}, {file}"), "", &host());
+        let places = places.iter().map(|place| (PathBuf::from(place), May::Read));
+        let expected: BTreeSet<_> = always().chain(places).collect();
+        assert_eq!(plan.rules.paths.into_iter().collect::<BTreeSet<_>>(), expected, "{path}");
+    }
 }
 
 #[test]
