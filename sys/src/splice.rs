@@ -34,7 +34,9 @@ pub struct Drain(File);
 impl Drain {
     /// Opens `/dev/null`.
     pub fn open() -> io::Result<Drain> {
-        OpenOptions::new().write(true).open("/dev/null").map(Drain)
+        let opened = OpenOptions::new().write(true).open("/dev/null").map(Drain);
+        // An empty root has none: who is told only that something is missing looks everywhere else.
+        opened.map_err(|why| io::Error::new(why.kind(), format!("/dev/null: {why}")))
     }
 
     /// Throws away all that the pipe `from` holds, at most `bytes`; answers how much it was.
