@@ -276,6 +276,12 @@ fn a_node_goes_on_with_what_it_needs() {
         // As libcap does when a module of the C library brings it along.
         caps::has_cap(None, CapSet::Bounding, Bare::CAP_CHOWN).unwrap();
         nix::sys::prctl::get_name().unwrap();
+        // As a C library does that is younger than we are.
+        for unheard_of in [453, 470, 511] {
+            // SAFETY: answered before the kernel looks at the arguments.
+            let answer = unsafe { libc::syscall(unheard_of, 0, 0, 0) };
+            assert_eq!(Errno::result(answer), Err(Errno::ENOSYS), "{unheard_of}");
+        }
     });
 }
 
