@@ -8,10 +8,9 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Output, Stdio};
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
-use crate::said;
+use crate::{on_network, said};
 
 /// No command takes longer; `timeout` ends it.
 const COMMAND_SECONDS: &str = "60";
@@ -78,15 +77,7 @@ impl Engine {
 
     /// Does something in its network, on a thread of its own: sockets made there belong there.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let network = self.network.as_fd();
-        std::thread::scope(|scope| {
-            let acting = scope.spawn(move || {
-                let kind = Some(LinkNameSpaceType::Network);
-                move_into_link_name_space(network, kind).expect("root enters a network");
-                act()
-            });
-            acting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        on_network(self.network.as_fd(), act)
     }
 }
 

@@ -9,10 +9,13 @@ pub mod engine;
 pub mod machine;
 pub mod python;
 
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// No test waits longer for anything.
 pub const PATIENCE: Duration = Duration::from_mins(1);
@@ -50,6 +53,18 @@ pub fn output(program: &str, arguments: &[&str]) -> Output {
 pub fn said(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// Does something on this network, on a thread of its own: sockets made there belong there.
+pub(crate) fn on_network<T: Send>(network: BorrowedFd<'_>, act: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let acting = scope.spawn(move || {
+            let kind = Some(LinkNameSpaceType::Network);
+            move_into_link_name_space(network, kind).expect("root enters a network");
+            act()
+        });
+        acting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Looks again and again until `look` answers, for [`PATIENCE`] at most. For what nobody announces.

@@ -11,9 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{PATIENCE, eventually, said};
+use crate::{PATIENCE, eventually, on_network, said};
 
 /// No command inside takes longer; `timeout` ends it.
 const COMMAND_SECONDS: &str = "90";
@@ -98,15 +97,7 @@ impl Machine {
 
     /// Does something in its network, on a thread of its own: sockets made there belong there.
     pub fn inside<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
-        let network = self.network.as_fd();
-        std::thread::scope(|scope| {
-            let acting = scope.spawn(move || {
-                let kind = Some(LinkNameSpaceType::Network);
-                move_into_link_name_space(network, kind).expect("root enters a network");
-                act()
-            });
-            acting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        on_network(self.network.as_fd(), act)
     }
 
     /// A process inside, by its id there, as it is named outside.
