@@ -9,6 +9,7 @@
 pub mod confine;
 pub mod cpu;
 pub mod datagram;
+pub mod door;
 pub mod file;
 pub mod limit;
 pub mod memory;

@@ -1,0 +1,107 @@
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+
+use super::*;
+use crate::socket::listen_shared;
+
+const SETTINGS: Settings = Settings {
+    rate: None,
+    source_bits_v4: 32,
+    source_bits_v6: 64,
+    rules: 16,
+    sources: 1024,
+    workers: 4,
+};
+
+/// Connects from another address of this host; a door that is closed is waited at for so long.
+fn connect_from(source: [u8; 4], to: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
+    let fd: OwnedFd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let patience = TimeVal::new(0, patience.as_micros().try_into().unwrap());
+    setsockopt(&fd, sockopt::SendTimeout, &patience)?;
+    let source: SocketAddr = (Ipv4Addr::from(source), 0).into();
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(source))?;
+    match connect(fd.as_raw_fd(), &SockaddrStorage::from(to)) {
+        Ok(()) => Ok(TcpStream::from(fd)),
+        // How a send timeout shows while connecting (socket(7)).
+        Err(Errno::EINPROGRESS) => Err(io::ErrorKind::TimedOut.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+const PATIENCE: Duration = Duration::from_millis(150);
+
+fn v4(address: [u8; 4], bits: u8) -> Network {
+    Network { address: Ipv4Addr::from(address).to_ipv6_mapped(), bits: 96 + bits }
+}
+
+fn listener() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+#[test]
+fn the_longest_prefix_decides_and_counts() {
+    let mut door = Door::load(&SETTINGS).unwrap();
+    let (listener, address) = listener();
+    door.attach(listener.as_fd()).unwrap();
+    door.set(v4([127, 1, 0, 0], 16), Verdict::Deny).unwrap();
+    door.set(v4([127, 1, 2, 0], 24), Verdict::Allow).unwrap();
+    let denied = connect_from([127, 1, 1, 1], address, PATIENCE).unwrap_err();
+    assert_eq!(denied.kind(), io::ErrorKind::TimedOut);
+    let _allowed = connect_from([127, 1, 2, 1], address, PATIENCE).unwrap();
+    let _of_no_rule = connect_from([127, 0, 0, 1], address, PATIENCE).unwrap();
+    assert_eq!(door.hits(v4([127, 1, 0, 0], 16)).unwrap(), 1);
+    assert_eq!(door.hits(v4([127, 1, 2, 0], 24)).unwrap(), 1);
+    let counts = Counts { admitted: 2, denied: 1, ..Counts::default() };
+    assert_eq!(door.counts().unwrap(), counts);
+    door.remove(v4([127, 1, 0, 0], 16)).unwrap();
+    door.remove(v4([127, 1, 0, 0], 16)).unwrap();
+    let _not_denied = connect_from([127, 1, 1, 1], address, PATIENCE).unwrap();
+}
+
+#[test]
+fn a_burst_comes_in_and_no_more() {
+    // So slow that the test sees the burst alone.
+    let rate = Rate { interval: Duration::from_mins(1), burst: 5 };
+    let mut door = Door::load(&Settings { rate: Some(rate), ..SETTINGS }).unwrap();
+    let (listener, address) = listener();
+    door.attach(listener.as_fd()).unwrap();
+    let from = |last| connect_from([127, 9, 9, last], address, PATIENCE);
+    let first: Vec<_> = (0..5).map(|_| from(1).unwrap()).collect();
+    assert_eq!(from(1).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    let _another_source = from(2).unwrap();
+    let counts = Counts { admitted: 6, over_rate: 1, sources: 2, ..Counts::default() };
+    assert_eq!(door.counts().unwrap(), counts);
+    door.set(v4([127, 9, 9, 1], 32), Verdict::Allow).unwrap();
+    let _not_limited = from(1).unwrap();
+    assert_eq!(door.forget_idle(Duration::ZERO).unwrap(), 2);
+    drop(first);
+}
+
+#[test]
+fn connections_go_to_the_worker_with_the_least_load() {
+    let mut door = Door::load(&SETTINGS).unwrap();
+    let any: SocketAddr = (IpAddr::V4(Ipv4Addr::LOCALHOST), 0).into();
+    let sockets = listen_shared(any, 128, NonZeroUsize::new(4).unwrap()).unwrap();
+    let address = sockets[0].local_addr().unwrap();
+    let shares: Vec<_> = sockets.iter().map(|socket| vec![socket.as_fd()]).collect();
+    let mut steering = Steering::start(&mut door, &shares).unwrap();
+    steering.publish(&[30, 0, 20, NOBODY], 10).unwrap();
+    let _clients: Vec<_> =
+        (0..7).map(|_| connect_from([127, 0, 0, 1], address, PATIENCE).unwrap()).collect();
+    let waiting = |socket: &TcpListener| {
+        socket.set_nonblocking(true).unwrap();
+        std::iter::from_fn(|| socket.accept().ok()).count()
+    };
+    // Each connection makes its worker's load 10 more: all of them are 40 at the end.
+    assert_eq!(sockets.iter().map(waiting).collect::<Vec<_>>(), [1, 4, 2, 0]);
+    assert_eq!(door.counts().unwrap().steered, 7);
+}
