@@ -36,7 +36,7 @@ use crate::side;
 use crate::stream::admission::{Admission, Crossings};
 use crate::upstream::Dialer;
 use crew::Crew;
-use listen::Doors;
+use listen::Listening;
 use pulse::Pulse;
 
 pub use listen::{ListenError, PassedError};
@@ -130,16 +130,16 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let open_files = restreamer_sys::limit::raise_open_files()
         .map_err(kernel("the limit of open files cannot be raised"))?;
     let workers = crew::size(config, cores());
-    let doors = Doors::open(config, workers)?;
+    let listening = Listening::open(config, workers)?;
     let workers = workers.get();
-    let (addresses, side_addresses) = doors.addresses();
+    let (addresses, side_addresses) = listening.addresses();
     let metrics = Metrics::counting(config.statistics);
     let (root, log_handle, log_writer) = open_log(config, &metrics)?;
     let log = root.new(o!("module" => "main"));
     let (access, access_writer) = access::open(&log_handle);
     report_panics(log.clone(), log_handle.clone());
     let egress = egress(config, &log)?;
-    tell_start(&log, remarks.iter().chain(&doors.remarks), open_files, config, workers);
+    tell_start(&log, remarks.iter().chain(&listening.remarks), open_files, config, workers);
     let manager = pulse::manager(&log);
     let now = Instant::now();
     let client = Client::new(&egress.trust, egress.proxies.clone());
@@ -162,12 +162,13 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let board = crew::board(config, &shown, &streams, workers);
     let node = Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), workers, now);
     let desk = Desk::start(&node).map_err(kernel(NO_THREAD))?;
-    side::start(doors.side, &node, &root.new(o!("module" => "side")))
+    side::start(listening.side, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
     let crew = Crew::start(crew::Making {
         config,
         streams,
-        listeners: doors.viewers,
+        listeners: listening.viewers,
+        ours: listening.ours,
         board,
         desk,
         statics,

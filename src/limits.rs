@@ -131,6 +131,8 @@ pub const REQUESTS_PER_CONNECTION_MAX: u32 = 1000;
 pub const ANSWERS_MAX: usize = 1024;
 /// Commands of other workers that wait for one, beside the answers; more are refused.
 pub const HANDED_OVER_MAX: usize = 2048;
+/// How often workers tell what their viewers ask for, and connections are steered anew by it.
+pub const STEER_INTERVAL: Duration = Duration::from_secs(1);
 /// How often streams are spread over the workers anew, if that gains anything.
 pub const BALANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// A stream moves if that relieves the busiest worker of this part of a core at least: 1 %.

@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod bytes;
 pub mod datagrams;
+mod demand;
 pub mod failover;
 pub mod fan_out;
 pub mod feed;
@@ -38,6 +39,7 @@ use crate::upstream::{DialError, Dialed, Loss};
 use crate::viewer::allowance::Allowance;
 use crate::viewer::{Departure, State, Viewer};
 use admission::Admission;
+use demand::Meter;
 use feed::Feed;
 use gate::Gate;
 use intake::Filled;
@@ -81,6 +83,7 @@ pub struct Stream {
     preamble: Option<Arc<[u8]>>,
     congestion: Option<Arc<str>>,
     access: AccessLog,
+    meter: Meter,
 }
 
 /// What a stream is made of.
@@ -131,6 +134,7 @@ impl Stream {
             preamble: parts.preamble,
             congestion: parts.congestion,
             access: parts.access,
+            meter: Meter::new(now),
         }
     }
 

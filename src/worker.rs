@@ -16,6 +16,7 @@ pub mod handoff;
 pub mod load;
 pub mod pulse;
 mod spread;
+pub mod steer;
 mod stop;
 pub mod streams;
 pub mod token;
@@ -68,6 +69,8 @@ pub struct Parts {
     pub resources: Vec<Resource>,
     /// Where viewers come in.
     pub listeners: Vec<TcpListener>,
+    /// Whether these are open in this process alone.
+    pub ours: bool,
     /// What starts attempts to reach upstreams.
     pub dialer: Dialer,
     /// How connections come in.
@@ -115,6 +118,8 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     counts: WorkerMetrics,
     period: Period,
+    /// When it was told last what its viewers ask for.
+    demanded: Instant,
     log: Logger,
     /// When the rest of the viewers is cut, once we are told to stop.
     stopping: Option<Instant>,
@@ -126,7 +131,7 @@ impl Worker {
     pub fn new(parts: Parts, now: Instant) -> io::Result<(Worker, Sender)> {
         let poll = Poll::new()?;
         let (sender, orders) = handoff::channel(poll.registry(), parts.streams.len())?;
-        let mut listeners = Listeners::new(parts.listeners);
+        let mut listeners = Listeners::new(parts.listeners, parts.ours);
         listeners.register(poll.registry())?;
         let worker = Worker {
             number: parts.number,
@@ -150,6 +155,7 @@ impl Worker {
             counts: parts.metrics.worker(parts.number),
             metrics: parts.metrics,
             period: Period::new(parts.period, now),
+            demanded: now,
             log: parts.log,
             stopping: None,
             poll,

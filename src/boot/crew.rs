@@ -54,6 +54,8 @@ pub(super) struct Making<'a> {
     pub(super) streams: Vec<Vec<Stream>>,
     /// Each worker's listening sockets.
     pub(super) listeners: Vec<Vec<TcpListener>>,
+    /// Whether these are open in this process alone.
+    pub(super) ours: bool,
     pub(super) board: Arc<Board>,
     pub(super) desk: Desk,
     pub(super) statics: Vec<Arc<Static>>,
@@ -84,6 +86,7 @@ impl Making<'_> {
             room: Room::of(workers, self.open_files),
             streams,
             listeners,
+            ours: self.ours,
             resources: resources::resources(self.config),
             board: Arc::clone(&self.board),
             arrival: resources::arrival(self.config),

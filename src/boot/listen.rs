@@ -26,21 +26,24 @@ pub struct ListenError {
 
 /// Where people come in.
 #[derive(Debug)]
-pub(super) struct Doors {
+pub(super) struct Listening {
     /// Each worker's sockets for viewers.
     pub(super) viewers: Vec<Vec<TcpListener>>,
+    /// Whether these are ours alone: what was passed to us somebody else goes on with.
+    pub(super) ours: bool,
     /// The side port's.
     pub(super) side: Vec<TcpListener>,
     /// What is to be said of them in the log.
     pub(super) remarks: Vec<Remark>,
 }
 
-impl Doors {
+impl Listening {
     /// Listens on all that the configuration says; what was passed to us takes its place.
-    pub(super) fn open(config: &Config, workers: NonZeroUsize) -> Result<Doors, BootError> {
+    pub(super) fn open(config: &Config, workers: NonZeroUsize) -> Result<Listening, BootError> {
         let passed = Passed::take()?;
         let mut remarks = Vec::new();
-        let viewers = if passed.viewers.is_empty() {
+        let ours = passed.viewers.is_empty();
+        let viewers = if ours {
             listen_for("listen", &config.listen, workers)?
         } else {
             remarks.extend(differing("listen", Some(&config.listen), &passed.viewers));
@@ -54,7 +57,7 @@ impl Doors {
             remarks.extend(differing("side", config.side.as_ref(), &passed.side));
             passed.side
         };
-        Ok(Doors { viewers, side, remarks })
+        Ok(Listening { viewers, ours, side, remarks })
     }
 
     /// Where viewers are served, and where the side port is.

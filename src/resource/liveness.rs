@@ -38,6 +38,11 @@ impl Liveness {
         self.stuck[worker].swap(stuck, Ordering::Relaxed) != stuck
     }
 
+    /// Of each worker, whether it does not answer.
+    pub fn stuck(&self) -> Vec<bool> {
+        self.stuck.iter().map(|stuck| stuck.load(Ordering::Relaxed)).collect()
+    }
+
     /// What there is to tell.
     pub fn get(&self) -> Live {
         let numbered = self.stuck.iter().enumerate();

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Instant;
 
 use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use restreamer_sys::limit::is_out_of_descriptors;
+use restreamer_sys::socket::stop_listening;
 
 use super::token::Token;
 use crate::limits::{ACCEPT_COMPLAINT_INTERVAL, ACCEPTS_PER_TURN_MAX, PERIOD_MAX};
@@ -17,6 +18,8 @@ use crate::limits::{ACCEPT_COMPLAINT_INTERVAL, ACCEPTS_PER_TURN_MAX, PERIOD_MAX}
 #[derive(Debug)]
 pub struct Listeners {
     sockets: Vec<TcpListener>,
+    /// They are open in this process alone.
+    ours: bool,
     /// Which of them may have connections waiting.
     marked: Vec<bool>,
     /// Not before then: the process is out of descriptors or the kernel out of memory.
@@ -57,11 +60,11 @@ pub struct Accepted {
 }
 
 impl Listeners {
-    /// Listening sockets, non-blocking.
-    pub fn new(sockets: Vec<TcpListener>) -> Listeners {
+    /// Listening sockets, non-blocking; `ours`, unless somebody else goes on with them after us.
+    pub fn new(sockets: Vec<TcpListener>, ours: bool) -> Listeners {
         // Looked at in the first turn: a socket that was handed down may have connections waiting.
         let marked = vec![true; sockets.len()];
-        Listeners { sockets, marked, rest: None, complained: None }
+        Listeners { sockets, ours, marked, rest: None, complained: None }
     }
 
     /// Lets the kernel tell when there are connections.
@@ -101,6 +104,10 @@ impl Listeners {
             // One that was passed to us is still open elsewhere: the kernel would go on to tell us
             // of it (epoll(7)). One that is not watched tells nothing.
             let _not_watched = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
+            // Who steers connections has it open as well.
+            if self.ours {
+                let _shut_already = stop_listening(socket.as_fd());
+            }
         }
         self.marked.clear();
     }
@@ -117,6 +124,8 @@ impl Listeners {
                 match accept_one(socket) {
                     Ok(connection) => accepted.connections.push(connection),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => *marked = false,
+                    // It was shut, because we seemed to be stuck, and is opened again before long.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => *marked = false,
                     // The client was faster in leaving than we in taking it in (accept(2)).
                     Err(error) if is_of_the_connection(&error) => {}
                     Err(error) => {

@@ -25,6 +25,18 @@ struct Worked {
     turns: AtomicU64,
     chunks: AtomicU64,
     bytes: AtomicU64,
+    /// As it has told last.
+    demand: AtomicU64,
+    viewers: AtomicUsize,
+}
+
+/// What a worker's viewers ask of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Bytes a second: each viewer counts with the bitrate of his stream.
+    pub bytes_per_second: u64,
+    /// The viewers.
+    pub viewers: usize,
 }
 
 impl Worked {
@@ -92,6 +104,11 @@ impl Board {
         Board { streams: streams.into_iter().collect(), workers }
     }
 
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.workers.len()
+    }
+
     /// Where the stream is served.
     pub fn path(&self, stream: usize) -> &str {
         &self.streams[stream].path
@@ -152,6 +169,22 @@ impl Board {
         of.turns.fetch_add(1, Ordering::Relaxed);
         of.chunks.fetch_add(chunks, Ordering::Relaxed);
         of.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Tells what a worker's viewers ask of it.
+    pub fn demands(&self, worker: usize, demand: Demand) {
+        let of = &self.workers[worker];
+        of.demand.store(demand.bytes_per_second, Ordering::Relaxed);
+        of.viewers.store(demand.viewers, Ordering::Relaxed);
+    }
+
+    /// What every worker has told last.
+    pub fn take_demands(&self) -> Vec<Demand> {
+        let of = |worker: &Worked| Demand {
+            bytes_per_second: worker.demand.load(Ordering::Relaxed),
+            viewers: worker.viewers.load(Ordering::Relaxed),
+        };
+        self.workers.iter().map(of).collect()
     }
 
     /// What everybody had to do since the last time, which was so long ago.

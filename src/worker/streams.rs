@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::board::Demand;
 use super::deadlines::Deadlines;
 use crate::stream::Stream;
 
@@ -85,6 +86,13 @@ impl Streams {
     /// How many viewers they all had after their last turns.
     pub fn viewers(&self) -> usize {
         self.viewers_of_all
+    }
+
+    /// What the viewers of all of them ask for.
+    pub fn demand(&mut self, now: Instant) -> Demand {
+        let of = |demand: u64, stream: &mut Box<Stream>| demand.saturating_add(stream.demand(now));
+        let bytes_per_second = self.slots.iter_mut().flatten().fold(0, of);
+        Demand { bytes_per_second, viewers: self.viewers_of_all }
     }
 
     /// The stream needs a turn.

@@ -10,7 +10,7 @@ use super::{Worker, watch};
 use crate::config::TurnPeriod;
 use crate::limits::{
     GUESTS_FOR_DESCRIPTORS, INTAKE_BYTES_PER_TURN, INTAKE_BYTES_PER_TURN_MAX, INTAKE_WINDOW,
-    PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, SEND_LIVE_TIME_MAX,
+    PERIOD_COST_FACTOR, PERIOD_HURRY_MIN, SEND_LIVE_TIME_MAX, STEER_INTERVAL,
 };
 use crate::viewer::Connection;
 use crate::viewer::allowance::Allowance;
@@ -134,6 +134,16 @@ impl Worker {
         self.counts.has(self.streams.count(), self.streams.viewers());
         self.counts.guests(self.guests.len());
         self.counts.turned_out(self.guests.take_turned_out());
+        self.tell_demand(now);
+    }
+
+    /// Tells now and then what the viewers ask of this worker. In a turn without data nothing has
+    /// changed but for those who come and go of a stream that sends nothing.
+    fn tell_demand(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.demanded) >= STEER_INTERVAL {
+            self.demanded = now;
+            self.board.demands(self.number, self.streams.demand(now));
+        }
     }
 
     /// Has streams send to who is live. Answers the most that one upstream brought, and takes out

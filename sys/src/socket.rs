@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr,
-    bind, getsockname, getsockopt, listen as start_listening, recv, setsockopt, socket, sockopt,
+    AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, SockaddrIn, SockaddrIn6,
+    SockaddrLike, SockaddrStorage, UnixAddr, bind, getsockname, getsockopt,
+    listen as start_listening, recv, setsockopt, shutdown, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
@@ -64,9 +65,8 @@ pub fn listen_shared(
     backlog: i32,
     count: NonZeroUsize,
 ) -> io::Result<Vec<TcpListener>> {
+    let (address, _held) = numbered(address)?;
     let first = listen(address, backlog)?;
-    let mut address = address;
-    address.set_port(first.local_addr()?.port());
     if count.get() > 1 {
         setsockopt(&first, sockopt::ReusePort, &true)?;
     }
@@ -78,6 +78,35 @@ pub fn listen_shared(
         listeners.push(TcpListener::from(fd));
     }
     Ok(listeners)
+}
+
+/// The address with a port that is free, if it has none, and what holds that port until one listens
+/// there. The kernel takes a port away from a socket that listens no more, unless the socket was
+/// bound to it by number: then it can [listen again](listen_again) (`tcp_set_state` in
+/// `net/ipv4/tcp.c`, `SOCK_BINDPORT_LOCK`).
+fn numbered(mut address: SocketAddr) -> io::Result<(SocketAddr, Option<OwnedFd>)> {
+    if address.port() != 0 {
+        return Ok((address, None));
+    }
+    let holder = bound(address, false)?;
+    let of_holder: SockaddrStorage = getsockname(holder.as_raw_fd())?;
+    let v4 = of_holder.as_sockaddr_in().map(SockaddrIn::port);
+    let v6 = of_holder.as_sockaddr_in6().map(SockaddrIn6::port);
+    address.set_port(v4.or(v6).unwrap_or(0));
+    Ok((address, Some(holder)))
+}
+
+/// Has a listening socket listen no more, for all who have it open. Those who wait to be accepted
+/// go to another one that shares its address, where something has been attached that says to which
+/// (`reuseport_migrate_sock` in `net/core/sock_reuseport.c`), and are reset otherwise.
+pub fn stop_listening(listener: BorrowedFd<'_>) -> io::Result<()> {
+    // To shut down reading is what ends listening (`inet_shutdown` in `net/ipv4/af_inet.c`).
+    Ok(shutdown(listener.as_raw_fd(), Shutdown::Read)?)
+}
+
+/// Has a socket listen that did before; one that listens still is no error.
+pub fn listen_again(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    Ok(start_listening(&listener, Backlog::new(backlog)?)?)
 }
 
 /// Why a descriptor from elsewhere is not to be accepted from.
@@ -239,8 +268,7 @@ pub fn user_timeout(socket: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
 ///
 /// A peer that is already gone is no error.
 pub fn finish(socket: &impl AsFd) -> io::Result<()> {
-    match nix::sys::socket::shutdown(socket.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Write)
-    {
+    match shutdown(socket.as_fd().as_raw_fd(), Shutdown::Write) {
         Ok(()) | Err(Errno::ENOTCONN) => Ok(()),
         Err(errno) => Err(errno.into()),
     }

@@ -60,19 +60,19 @@ pub(super) struct Passed {
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
+enum Purpose {
     Viewers,
     Side,
 }
 
-impl Door {
+impl Purpose {
     /// By its name. One that nobody has named is for viewers: systemd then gives it the name of its
     /// unit, others none (systemd.socket(5), `FileDescriptorName=`).
-    fn named(name: &str) -> Option<Door> {
+    fn named(name: &str) -> Option<Purpose> {
         match name {
-            "side" => Some(Door::Side),
-            "viewers" | "" | "unknown" => Some(Door::Viewers),
-            unit if unit.ends_with(".socket") => Some(Door::Viewers),
+            "side" => Some(Purpose::Side),
+            "viewers" | "" | "unknown" => Some(Purpose::Viewers),
+            unit if unit.ends_with(".socket") => Some(Purpose::Viewers),
             _other => None,
         }
     }
@@ -87,7 +87,7 @@ impl Passed {
     fn sort(all: Vec<systemd::Passed>) -> Result<Passed, PassedError> {
         let mut sorted = Passed::default();
         for systemd::Passed { number, name, socket } in all {
-            let Some(door) = Door::named(&name) else {
+            let Some(purpose) = Purpose::named(&name) else {
                 return Err(PassedError::Name { number, name });
             };
             let listener = socket::adopt(socket).map_err(|why| PassedError::Unfit {
@@ -95,9 +95,9 @@ impl Passed {
                 name: name.clone(),
                 why,
             })?;
-            match door {
-                Door::Viewers => sorted.viewers.push(listener),
-                Door::Side => sorted.side.push(listener),
+            match purpose {
+                Purpose::Viewers => sorted.viewers.push(listener),
+                Purpose::Side => sorted.side.push(listener),
             }
         }
         Ok(sorted)

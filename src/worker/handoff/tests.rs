@@ -105,6 +105,7 @@ fn worker(metrics: &Arc<Metrics>, now: Instant) -> (Worker, Sender, TcpListener)
             target: Target::Stream(0),
         }],
         listeners: vec![listening],
+        ours: true,
         dialer: Dialer::new(None, DATAGRAM_BUFFER_BYTES_MIN, egress),
         arrival: Arrival::default(),
         refuse_with: RefuseWith::NotFound,

@@ -65,7 +65,7 @@ impl Steering {
         steer.load().map_err(refused)?;
         steering.tell().map_err(LoadError::Kernel)?;
         for (worker, sockets) in listeners.iter().enumerate() {
-            for (address, socket) in sockets.iter().enumerate().take(ADDRESSES) {
+            for (address, socket) in sockets.iter().enumerate() {
                 steering.listens(worker, address, *socket).map_err(LoadError::Kernel)?;
                 // One stands for all who share its address.
                 if worker == 0 {
@@ -76,14 +76,17 @@ impl Steering {
         Ok(steering)
     }
 
-    /// A worker's listening socket for an address. The kernel forgets it when it is closed, so one
-    /// that listens again is to be told again.
+    /// A worker's listening socket for an address; what is beyond [`ADDRESSES`] is not taken. The
+    /// kernel forgets one that listens no more: when it does again, it is to be told again.
     pub fn listens(
         &mut self,
         worker: usize,
         address: usize,
         socket: BorrowedFd<'_>,
     ) -> io::Result<()> {
+        if address >= ADDRESSES {
+            return Ok(());
+        }
         let place = u32::try_from(worker * ADDRESSES + address).map_err(io::Error::other)?;
         self.listeners.set(place, &socket.as_raw_fd(), 0).map_err(of_map)
     }

@@ -1,3 +1,4 @@
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,7 +10,7 @@ use nix::sys::socket::{
 use nix::sys::time::TimeVal;
 
 use super::*;
-use crate::socket::listen_shared;
+use crate::socket::{listen_again, listen_shared, stop_listening};
 
 const SETTINGS: Settings = Settings {
     rate: None,
@@ -104,4 +105,37 @@ fn connections_go_to_the_worker_with_the_least_load() {
     // Each connection makes its worker's load 10 more: all of them are 40 at the end.
     assert_eq!(sockets.iter().map(waiting).collect::<Vec<_>>(), [1, 4, 2, 0]);
     assert_eq!(door.counts().unwrap().steered, 7);
+}
+
+#[test]
+fn who_waits_at_a_socket_that_is_shut_goes_to_another_one() {
+    for any in ["127.0.0.1:0", "[::1]:0"] {
+        let mut door = Door::load(&SETTINGS).unwrap();
+        let sockets = listen_shared(any.parse().unwrap(), 128, NonZeroUsize::new(2).unwrap());
+        let sockets = sockets.unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        let shares: Vec<_> = sockets.iter().map(|socket| vec![socket.as_fd()]).collect();
+        let mut steering = Steering::start(&mut door, &shares).unwrap();
+        steering.publish(&[0, NOBODY], 1).unwrap();
+        let mut waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
+        steering.publish(&[NOBODY, 0], 1).unwrap();
+        stop_listening(sockets[0].as_fd()).unwrap();
+        let taken: Vec<_> = (0..20).map(|_| sockets[1].accept().unwrap().0).collect();
+        for (client, mut server) in waiting.iter_mut().zip(taken) {
+            server.write_all(b"x").unwrap();
+            client.read_exact(&mut [0]).unwrap();
+        }
+        assert_eq!(door.counts().unwrap().migrated, 20);
+        assert_eq!(accept_error(&sockets[0]), io::ErrorKind::InvalidInput);
+        listen_again(sockets[0].as_fd(), 128).unwrap();
+        steering.listens(0, 0, sockets[0].as_fd()).unwrap();
+        steering.publish(&[0, NOBODY], 1).unwrap();
+        let _client = TcpStream::connect(address).unwrap();
+        let second = sockets[1].accept().is_ok();
+        assert!(sockets[0].accept().is_ok(), "{any}: {second} {:?}", door.counts());
+    }
+}
+
+fn accept_error(listener: &TcpListener) -> io::ErrorKind {
+    listener.accept().unwrap_err().kind()
 }
