@@ -2,9 +2,9 @@
 //!
 //! The kernel chooses, connection by connection (see [`Steering`]); what it has to know of the
 //! workers it is told here once a second. A worker that does not answer any more gets nobody: its
-//! listening sockets are shut, so that who waits there to be accepted goes to the others, and opened
-//! again when it answers. Owns the thread that does so. Where connections cannot be steered there
-//! is none, and the kernel spreads them by their addresses.
+//! listening sockets are shut, so that who waits there to be accepted goes to the others, and are
+//! opened again when it answers. Owns the thread that does so. Where connections cannot be steered
+//! there is none, and the kernel spreads them by their addresses.
 
 use std::io;
 use std::net::TcpListener;
