@@ -10,6 +10,7 @@
 //!
 //! The sources are in `sys/bpf`, with what was built from them.
 
+mod refusal;
 mod steering;
 
 use std::io;
@@ -27,6 +28,7 @@ use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use caps::CapSet;
 use nix::time::{ClockId, clock_gettime};
 
+use refusal::told;
 pub use steering::{ADDRESSES, NOBODY, Steering, WORKERS};
 
 /// The program that admits connections.
@@ -141,7 +143,7 @@ pub enum LoadError {
     Program {
         /// Its name.
         program: &'static str,
-        /// What the kernel says, with what its verifier says.
+        /// What the kernel says, with the end of what its verifier says.
         error: String,
     },
     /// The kernel does not say what it is.
@@ -275,8 +277,8 @@ fn load(object: &[u8], settings: &Settings) -> Result<Door, LoadError> {
         .map_max_entries("rules", settings.rules)
         .map_max_entries("sources", settings.sources)
         .map_max_entries("listeners", steering::places(settings.workers));
-    let mut programs = loader.load(object).map_err(|error| LoadError::Object(chain(&error)))?;
-    let refused = |error| LoadError::Program { program: ADMIT, error: chain(&error) };
+    let mut programs = loader.load(object).map_err(|error| LoadError::Object(told(&error)))?;
+    let refused = |error| LoadError::Program { program: ADMIT, error: told(&error) };
     let admit = programs.program_mut(ADMIT).ok_or_else(|| no_part(ADMIT))?;
     let admit: &mut SocketFilter = admit.try_into().map_err(refused)?;
     admit.load().map_err(refused)?;
@@ -309,17 +311,7 @@ fn no_part(name: &'static str) -> LoadError {
 }
 
 fn unfit(error: &MapError) -> LoadError {
-    LoadError::Object(chain(error))
-}
-
-/// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    // Some say themselves what they come from.
-    causes.fold(error.to_string(), |text, cause| {
-        let cause = cause.to_string();
-        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
-    })
+    LoadError::Object(told(error))
 }
 
 fn missing() -> io::Error {

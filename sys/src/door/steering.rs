@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use aya::maps::{Array, MapData, ReusePortSockArray};
 use aya::programs::SkReuseport;
 
-use super::{Door, LoadError, chain, no_part, of_map, take, unfit};
+use super::{Door, LoadError, no_part, of_map, take, told, unfit};
 
 /// The program that chooses.
 const STEER: &str = "steer";
@@ -59,7 +59,7 @@ impl Steering {
         words[0] = addresses as u64;
         words[1] = 1;
         let mut steering = Steering { loads, listeners: sockets, words };
-        let refused = |error| LoadError::Program { program: STEER, error: chain(&error) };
+        let refused = |error| LoadError::Program { program: STEER, error: told(&error) };
         let steer = door.programs.program_mut(STEER).ok_or_else(|| no_part(STEER))?;
         let steer: &mut SkReuseport = steer.try_into().map_err(refused)?;
         steer.load().map_err(refused)?;

@@ -8,6 +8,7 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 use nix::sys::time::TimeVal;
+use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::*;
 use crate::socket::{listen_again, listen_shared, stop_listening};
@@ -138,4 +139,69 @@ fn who_waits_at_a_socket_that_is_shut_goes_to_another_one() {
 
 fn accept_error(listener: &TcpListener) -> io::ErrorKind {
     listener.accept().unwrap_err().kind()
+}
+
+/// The object with another instruction in [`ADMIT`]: that many from the front, or from the end.
+fn spoiled(number: isize, instruction: [u8; 8]) -> Vec<u8> {
+    let file = object::File::parse(PROGRAMS).unwrap();
+    let symbol = file.symbol_by_name(ADMIT).unwrap();
+    let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
+    let (begin, _length) = section.file_range().unwrap();
+    let program = usize::try_from(begin + symbol.address()).unwrap();
+    let mut object = PROGRAMS.to_vec();
+    let program = &mut object[program..][..usize::try_from(symbol.size()).unwrap()];
+    let (instructions, _rest) = program.as_chunks_mut();
+    let number = number.rem_euclid(instructions.len().try_into().unwrap());
+    instructions[usize::try_from(number).unwrap()] = instruction;
+    object
+}
+
+#[test]
+fn a_program_that_is_refused_is_told_with_the_words_of_the_verifier() {
+    // r0 = *(u64 *)(r10 - 1024): the stack has 512 bytes (RFC 9669, section 5.1).
+    let [low, high] = (-1024_i16).to_le_bytes();
+    let beyond_the_stack = [0x79, 0xa0, low, high, 0, 0, 0, 0];
+    // With a rate every instruction counts.
+    let rate = Some(Rate { interval: Duration::from_secs(1), burst: 1 });
+    let settings = Settings { rate, ..SETTINGS };
+    // At the beginning; and before the last instruction, when the verifier has said much.
+    for (number, looked_at) in [(0, "Verifier output"), (-2, "…")] {
+        let refused = load(&spoiled(number, beyond_the_stack), &settings).err().unwrap();
+        assert!(matches!(refused, LoadError::Program { program: ADMIT, .. }), "{refused:?}");
+        let told = refused.to_string();
+        assert!(told.starts_with("admit: ") && told.contains("os error 13"), "{told}");
+        for said in [looked_at, "invalid read from stack", "processed "] {
+            assert!(told.contains(said), "no {said:?}: {told}");
+        }
+        assert!(told.len() < 4096, "{} bytes: {told}", told.len());
+    }
+}
+
+/// The names in an `enum` of the programs' source, in their order.
+fn enumerators(of: &str) -> Vec<&'static str> {
+    let (_, rest) =
+        include_str!("../../bpf/door.bpf.c").split_once(&format!("enum {of} {{")).unwrap();
+    let (names, _) = rest.split_once('}').unwrap();
+    names.split(',').map(str::trim).collect()
+}
+
+#[test]
+fn the_kernels_order_of_counters_and_verdicts_is_ours() {
+    let mut door = Door::load(&SETTINGS).unwrap();
+    let names = enumerators("count");
+    assert_eq!(names.len(), size_of::<CountWords>() / size_of::<u64>() + 1, "{names:?}");
+    door.counts.set(0, [0, 1, 2, 3, 4, 5], 0).unwrap();
+    let place = |name| names.iter().position(|one| *one == name).unwrap() as u64;
+    let counts = Counts {
+        admitted: place("ADMITTED"),
+        denied: place("DENIED"),
+        over_rate: place("OVER_RATE"),
+        sources: place("SOURCES"),
+        steered: place("STEERED"),
+        migrated: place("MIGRATED"),
+    };
+    assert_eq!(door.counts().unwrap(), counts);
+    let verdicts = enumerators("verdict");
+    assert_eq!(verdicts[usize::try_from(Verdict::Allow.word()).unwrap()], "ALLOW");
+    assert_eq!(verdicts[usize::try_from(Verdict::Deny.word()).unwrap()], "DENY");
 }
