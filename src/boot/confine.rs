@@ -57,7 +57,7 @@ fn tell_kept(kept: &[capabilities::Capability]) -> String {
 /// A filter is inherited, so with commands it has to do for them as well, whatever they are.
 fn restrict_calls(plan: &Plan) -> std::io::Result<String> {
     if plan.commands {
-        let count = filter::deny_dangerous()?;
+        let count = filter::deny_dangerous(&plan.uses)?;
         return Ok(format!("all but {count} system calls"));
     }
     violation::report()?;

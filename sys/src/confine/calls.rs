@@ -17,6 +17,11 @@ pub enum Use {
     SocketFiles,
     /// Keeps its threads on cores.
     Pinning,
+    /// Changes what the door's programs know, and looks at it: their maps, and nothing else of
+    /// bpf(2).
+    Maps,
+    /// Replaces a file by one that it has written beside it.
+    ReplacedFiles,
 }
 
 impl Use {
@@ -24,6 +29,9 @@ impl Use {
         match self {
             Use::SocketFiles => SOCKET_FILES,
             Use::Pinning => PINNING,
+            // Which command is in the arguments.
+            Use::Maps => &[],
+            Use::ReplacedFiles => REPLACED_FILES,
         }
     }
 }
@@ -70,6 +78,10 @@ const SOCKET_FILES: &[Call] = calls![SYS_unlinkat[SYS_unlink]];
 
 const PINNING: &[Call] = calls![SYS_sched_setaffinity];
 
+/// The C library renames by the oldest call that the machine has.
+const REPLACED_FILES: &[Call] =
+    calls![SYS_fsync SYS_renameat SYS_renameat2 SYS_unlinkat [SYS_rename SYS_unlink]];
+
 /// What the programs that a node starts have no business with: to change the system, to look into
 /// other processes, to make namespaces, and the parts of the kernel that few programs use and that
 /// have been the way out of many a container.
@@ -97,11 +109,11 @@ const RULED: &[Call] =
 /// What somebody who has taken over the process may try next, for their names alone.
 const OTHERS: &[Call] = calls![
     SYS_execve SYS_execveat SYS_listen SYS_accept SYS_kill SYS_tkill SYS_wait4 SYS_waitid
-    SYS_renameat2 SYS_mkdirat SYS_mknodat SYS_linkat SYS_symlinkat SYS_fchmodat SYS_fchownat
+    SYS_mkdirat SYS_mknodat SYS_linkat SYS_symlinkat SYS_fchmodat SYS_fchownat
     SYS_fchmod SYS_fchown SYS_truncate SYS_ftruncate SYS_setuid SYS_setgid SYS_setresuid
     SYS_setresgid SYS_setgroups SYS_capset SYS_seccomp SYS_memfd_create SYS_pidfd_open
     SYS_pidfd_send_signal SYS_chdir SYS_fchdir SYS_setsid SYS_setpgid SYS_vmsplice
-    [SYS_fork SYS_vfork SYS_rename SYS_mkdir SYS_mknod SYS_link SYS_symlink SYS_chmod SYS_chown
+    [SYS_fork SYS_vfork SYS_mkdir SYS_mknod SYS_link SYS_symlink SYS_chmod SYS_chown
      SYS_dup2 SYS_pipe SYS_creat SYS_arch_prctl]
 ];
 
@@ -120,7 +132,7 @@ pub(super) fn unheard_of() -> impl Iterator<Item = c_long> {
 
 /// The name of a call, if a table has it. Allocates nothing and locks nothing.
 pub(super) fn name(number: c_long) -> Option<&'static str> {
-    let tables = [NODE, NODE_SELDOM, SOCKET_FILES, PINNING, RULED, OTHERS, NOBODY];
+    let tables = [NODE, NODE_SELDOM, SOCKET_FILES, PINNING, REPLACED_FILES, RULED, OTHERS, NOBODY];
     let found = tables.into_iter().flatten().find(|(_, of_it)| *of_it == number);
     found.and_then(|(name, _)| name.strip_prefix("SYS_"))
 }

@@ -21,6 +21,8 @@ pub enum May {
     ReadWrite,
     /// Write to files, and make them.
     Append,
+    /// Make files, write to them, and put them in the place of others; list what is there.
+    Replace,
     /// Make sockets, and remove what is there.
     MakeSockets,
     /// Execute it, which takes reading.
@@ -37,6 +39,10 @@ impl May {
             May::Read => make_bitflags!(AccessFs::{ReadFile | ReadDir}),
             May::ReadWrite => make_bitflags!(AccessFs::{ReadFile | WriteFile}),
             May::Append => make_bitflags!(AccessFs::{WriteFile | MakeReg}),
+            // To sync a directory takes to open it, which is to list it.
+            May::Replace => {
+                make_bitflags!(AccessFs::{ReadDir | WriteFile | MakeReg | RemoveFile})
+            }
             May::MakeSockets => make_bitflags!(AccessFs::{MakeSock | RemoveFile}),
             May::Execute => make_bitflags!(AccessFs::{Execute | ReadFile | ReadDir}),
             May::Device => {

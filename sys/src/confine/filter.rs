@@ -32,10 +32,19 @@ const THREAD: u64 = libc::CLONE_THREAD.cast_unsigned() as u64;
 const SETTINGS: [i32; 4] =
     [libc::PR_SET_NAME, libc::PR_SET_VMA, libc::PR_GET_NAME, libc::PR_CAPBSET_READ];
 
+/// What may be asked of a map that is there: `BPF_MAP_LOOKUP_ELEM`, `BPF_MAP_UPDATE_ELEM`,
+/// `BPF_MAP_DELETE_ELEM` and `BPF_MAP_GET_NEXT_KEY` of `enum bpf_cmd` in
+/// `include/uapi/linux/bpf.h`. None of them makes anything, or takes a capability (Linux 5.19).
+const MAP_COMMANDS: [u64; 4] = [1, 2, 3, 4];
+
 /// Allows what a node needs and nothing else: any other call is a [violation](super::violation),
 /// which ends the process. Answers how many calls are allowed.
 pub fn allow_node(uses: &[Use]) -> io::Result<usize> {
     let mut allowed = node_rules().map_err(other)?;
+    if uses.contains(&Use::Maps) {
+        let commands = MAP_COMMANDS.into_iter().map(|command| one_of(0, command));
+        allowed.insert(libc::SYS_bpf, commands.collect::<Result<_, _>>().map_err(other)?);
+    }
     let tables = [calls::NODE, calls::NODE_SELDOM];
     let tables = tables.into_iter().chain(uses.iter().map(|used| used.calls()));
     allowed.extend(tables.flatten().map(|&(_, number)| (number, Vec::new())));
@@ -51,9 +60,17 @@ pub fn allow_node(uses: &[Use]) -> io::Result<usize> {
 
 /// Refuses (`EPERM`) what no program that a node starts has any business with; answers how many
 /// calls that are.
-pub fn deny_dangerous() -> io::Result<usize> {
+///
+/// What the node itself goes on to use it leaves to them as well, for they share the filter. Of
+/// [`Use::Maps`] they can make nothing: those commands are about a map of which the process has a
+/// descriptor, the descriptors of maps are closed when a program is executed (`bpf_map_new_fd` in
+/// `kernel/bpf/syscall.c`), and what makes another one is refused.
+pub fn deny_dangerous(uses: &[Use]) -> io::Result<usize> {
     let mut denied: Calls = calls::NOBODY.iter().map(|&(_, number)| (number, Vec::new())).collect();
     denied.insert(libc::SYS_clone, namespace_rules().map_err(other)?);
+    if uses.contains(&Use::Maps) {
+        denied.insert(libc::SYS_bpf, vec![other_than_maps().map_err(other)?]);
+    }
     let count = denied.len();
     let denied =
         program(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM.cast_unsigned()))?;
@@ -106,6 +123,12 @@ fn namespace_rules() -> Result<Vec<SeccompRule>, BackendError> {
         SeccompRule::new(vec![asked])
     };
     kinds.map(makes).collect()
+}
+
+/// Any other command of bpf(2) than those for maps.
+fn other_than_maps() -> Result<SeccompRule, BackendError> {
+    let is_not = |command| SeccompCondition::new(0, Length::Dword, Is::Ne, command);
+    SeccompRule::new(MAP_COMMANDS.map(is_not).into_iter().collect::<Result<_, _>>()?)
 }
 
 fn one_of(argument: u8, value: u64) -> Result<SeccompRule, BackendError> {

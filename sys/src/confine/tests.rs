@@ -1,12 +1,14 @@
 //! Each act is tried for real, in a child process of its own: what is given up does not come back.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::Duration;
 
 use caps::{CapSet, Capability as Bare};
 use nix::errno::Errno;
@@ -19,6 +21,7 @@ use super::calls::Use;
 use super::capabilities::{Capability, keep_only, no_new_privileges};
 use super::files::{May, Rules, restrict};
 use super::{filter, violation};
+use crate::door;
 
 /// Runs `act` in a child; answers how that ended. It has a minute.
 fn apart(act: impl FnOnce()) -> WaitStatus {
@@ -87,11 +90,21 @@ fn what_is_not_allowed_is_not_there() {
     assert!(!ours.join("new").exists() && ours.join("file").exists());
 }
 
+/// Replaces a file as one is that is to be whole whenever the power fails.
+fn replace(path: &Path) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+    file.write_all(b"x")?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(path.parent().unwrap())?.sync_all()
+}
+
 #[test]
 fn each_right_is_enough_for_what_it_is_for() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    for name in ["fifos", "log", "sockets", "scratch"] {
+    for name in ["fifos", "log", "sockets", "scratch", "state", "state/below"] {
         fs::create_dir(at(name)).unwrap();
     }
     nix::unistd::mkfifo(&at("fifos/fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -104,6 +117,7 @@ fn each_right_is_enough_for_what_it_is_for() {
             (at("log"), May::Append),
             (at("sockets"), May::MakeSockets),
             (at("scratch"), May::Everything),
+            (at("state"), May::Replace),
             ("/dev/null".into(), May::Device),
         ];
         restrict(&Rules { paths, ..Rules::default() }).unwrap();
@@ -119,6 +133,13 @@ fn each_right_is_enough_for_what_it_is_for() {
         assert!(is_denied(append(&at("sockets/file"))));
         fs::write(at("scratch/file"), "x").unwrap();
         fs::rename(at("scratch/file"), at("scratch/other")).unwrap();
+        for _again in 0..2 {
+            replace(&at("state/file")).unwrap();
+        }
+        assert!(is_denied(File::open(at("state/file"))), "written, not read");
+        assert!(is_denied(fs::create_dir(at("state/folder"))));
+        assert!(is_denied(UnixDatagram::bind(at("state/socket"))));
+        assert!(is_denied(fs::remove_dir(at("state/below"))));
         OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
         TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         assert!(is_denied(std::process::Command::new("/bin/true").status().map(drop)));
@@ -172,12 +193,16 @@ fn what_is_kept_is_not_for_commands() {
 
 /// Makes a call that a node may not make; answers the line in the log.
 fn violate(act: fn()) -> Line {
+    violate_using(&[], act)
+}
+
+fn violate_using<T>(uses: &[Use], act: impl FnOnce() -> T) -> Line {
     let (mut log, ours) = io::pipe().unwrap();
     let ended = apart(|| {
         violation::report_to(ours.as_fd()).unwrap();
         violation::report().unwrap();
-        filter::allow_node(&[]).unwrap();
-        act();
+        filter::allow_node(uses).unwrap();
+        drop(act());
     });
     assert!(matches!(ended, WaitStatus::Signaled(_, Signal::SIGSYS, _)), "{ended:?}");
     drop(ours);
@@ -288,7 +313,7 @@ fn a_node_goes_on_with_what_it_needs() {
 #[test]
 fn commands_may_do_all_but_what_is_dangerous() {
     holds_apart(|| {
-        assert!(filter::deny_dangerous().unwrap() > 50);
+        assert!(filter::deny_dangerous(&[]).unwrap() > 50);
         // SAFETY: as above, no namespace is made.
         assert_eq!(Errno::result(unsafe { libc::unshare(libc::CLONE_NEWUSER) }), Err(Errno::EPERM));
         // SAFETY: without a program the call has nothing to read.
@@ -305,4 +330,106 @@ fn commands_may_do_all_but_what_is_dangerous() {
         let run = std::process::Command::new("/bin/sh").args(["-c", script]).output().unwrap();
         assert!(run.status.success(), "{run:?}");
     });
+}
+
+const BPF_MAP_CREATE: i32 = 0;
+const BPF_MAP_LOOKUP_ELEM: i32 = 1;
+const BPF_PROG_LOAD: i32 = 5;
+const BPF_MAP_GET_FD_BY_ID: i32 = 14;
+
+/// What the kernel says to a command of bpf(2) without arguments.
+fn bpf(command: i32) -> Errno {
+    // SAFETY: without attributes the call has nothing to read or to write to.
+    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, 0, 0) };
+    Errno::result(answer).unwrap_err()
+}
+
+const DOOR: door::Settings = door::Settings {
+    rate: Some(door::Rate { interval: Duration::from_secs(1), burst: 5 }),
+    source_bits_v4: 32,
+    source_bits_v6: 64,
+    rules: 16,
+    sources: 16,
+    workers: 2,
+};
+
+/// Loads the door as a node does; then `confine`, and all that a node does with it afterwards.
+fn use_door_after(confine: impl FnOnce()) {
+    let mut door = door::Door::load(&DOOR).unwrap();
+    let any = "127.0.0.1:0".parse().unwrap();
+    let sockets = crate::socket::listen_shared(any, 16, NonZeroUsize::new(2).unwrap()).unwrap();
+    sockets.iter().for_each(|socket| door.attach(socket.as_fd()).unwrap());
+    let shares: Vec<_> = sockets.iter().map(|socket| vec![socket.as_fd()]).collect();
+    let mut steering = door::Steering::start(&mut door, &shares).unwrap();
+    confine();
+    let home = door::Network { address: "::ffff:127.0.0.0".parse().unwrap(), bits: 104 };
+    let connect = || TcpStream::connect(sockets[0].local_addr().unwrap()).unwrap();
+    steering.publish(&[door::NOBODY, 0], 1).unwrap();
+    let _first = connect();
+    door.set(home, door::Verdict::Allow).unwrap();
+    let _second = connect();
+    assert_eq!(door.hits(home).unwrap(), 1);
+    let counts = door.counts().unwrap();
+    assert_eq!((counts.admitted, counts.sources, counts.steered), (2, 1, 2));
+    let (accepted, _peer) = sockets[1].accept().unwrap();
+    door::detach(accepted.as_fd()).unwrap();
+    door.remove(home).unwrap();
+    assert!(door.hits(home).is_err());
+    assert_eq!(door.forget_idle(Duration::ZERO).unwrap(), 1);
+}
+
+/// As on a host where maps are not for everybody to make, which is how Debian has it
+/// (`kernel.unprivileged_bpf_disabled`).
+#[test]
+fn the_door_goes_on_without_a_capability() {
+    if !is_root() {
+        return;
+    }
+    let drop_all = || {
+        no_new_privileges().unwrap();
+        assert_eq!(keep_only(&[]).unwrap(), []);
+        assert_eq!(status("CapEff"), "0".repeat(16));
+    };
+    holds_apart(|| {
+        use_door_after(|| {
+            drop_all();
+            violation::report().unwrap();
+            filter::allow_node(&[Use::Maps]).unwrap();
+        });
+    });
+    holds_apart(|| {
+        use_door_after(|| {
+            drop_all();
+            filter::deny_dangerous(&[Use::Maps]).unwrap();
+        });
+        for refused in [BPF_MAP_CREATE, BPF_PROG_LOAD, BPF_MAP_GET_FD_BY_ID] {
+            assert_eq!(bpf(refused), Errno::EPERM, "{refused}");
+        }
+        // The kernel has looked at what there is not.
+        assert_eq!(bpf(BPF_MAP_LOOKUP_ELEM), Errno::EINVAL);
+    });
+}
+
+#[test]
+fn no_program_and_no_map_is_made_once_the_door_stands() {
+    for command in [BPF_MAP_CREATE, BPF_PROG_LOAD, BPF_MAP_GET_FD_BY_ID, 0x100 | BPF_MAP_CREATE] {
+        violate_using(&[Use::Maps], || bpf(command)).says(r#""call":"bpf""#);
+    }
+    violate_using(&[Use::ReplacedFiles], || bpf(BPF_MAP_LOOKUP_ELEM)).says(r#""call":"bpf""#);
+}
+
+#[test]
+fn a_file_is_replaced_only_by_who_has_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    holds_apart(|| {
+        violation::report().unwrap();
+        filter::allow_node(&[Use::ReplacedFiles]).unwrap();
+        replace(&path).unwrap();
+        replace(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+    });
+    violate_using(&[Use::Maps], || fs::rename(&path, &path)).says(r#""call":"rename"#);
+    violate_using(&[Use::Maps], || File::open("/proc").unwrap().sync_all())
+        .says(r#""call":"fsync""#);
 }
