@@ -358,7 +358,9 @@ fn use_door_after(confine: impl FnOnce()) {
     let mut door = door::Door::load(&DOOR).unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
     let sockets = crate::socket::listen_shared(any, 16, NonZeroUsize::new(2).unwrap()).unwrap();
-    sockets.iter().for_each(|socket| door.attach(socket.as_fd()).unwrap());
+    for socket in &sockets {
+        door.attach(socket.as_fd()).unwrap();
+    }
     let shares: Vec<_> = sockets.iter().map(|socket| vec![socket.as_fd()]).collect();
     let mut steering = door::Steering::start(&mut door, &shares).unwrap();
     confine();
