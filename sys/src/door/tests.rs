@@ -2,6 +2,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -12,6 +13,7 @@ use object::{Object, ObjectSection, ObjectSymbol};
 
 use super::*;
 use crate::socket::{listen_again, listen_shared, stop_listening};
+use crate::tcp_info::tcp_info;
 
 const SETTINGS: Settings = Settings {
     rate: None,
@@ -108,39 +110,6 @@ fn connections_go_to_the_worker_with_the_least_load() {
     assert_eq!(door.counts().unwrap().steered, 7);
 }
 
-#[test]
-fn who_waits_at_a_socket_that_is_shut_goes_to_another_one() {
-    for any in ["127.0.0.1:0", "[::1]:0"] {
-        let mut door = Door::load(&SETTINGS).unwrap();
-        let sockets = listen_shared(any.parse().unwrap(), 128, NonZeroUsize::new(2).unwrap());
-        let sockets = sockets.unwrap();
-        let address = sockets[0].local_addr().unwrap();
-        let shares: Vec<_> = sockets.iter().map(|socket| vec![socket.as_fd()]).collect();
-        let mut steering = Steering::start(&mut door, &shares).unwrap();
-        steering.publish(&[0, NOBODY], 1).unwrap();
-        let mut waiting: Vec<_> = (0..20).map(|_| TcpStream::connect(address).unwrap()).collect();
-        steering.publish(&[NOBODY, 0], 1).unwrap();
-        stop_listening(sockets[0].as_fd()).unwrap();
-        let taken: Vec<_> = (0..20).map(|_| sockets[1].accept().unwrap().0).collect();
-        for (client, mut server) in waiting.iter_mut().zip(taken) {
-            server.write_all(b"x").unwrap();
-            client.read_exact(&mut [0]).unwrap();
-        }
-        assert_eq!(door.counts().unwrap().migrated, 20);
-        assert_eq!(accept_error(&sockets[0]), io::ErrorKind::InvalidInput);
-        listen_again(sockets[0].as_fd(), 128).unwrap();
-        steering.listens(0, 0, sockets[0].as_fd()).unwrap();
-        steering.publish(&[0, NOBODY], 1).unwrap();
-        let _client = TcpStream::connect(address).unwrap();
-        let second = sockets[1].accept().is_ok();
-        assert!(sockets[0].accept().is_ok(), "{any}: {second} {:?}", door.counts());
-    }
-}
-
-fn accept_error(listener: &TcpListener) -> io::ErrorKind {
-    listener.accept().unwrap_err().kind()
-}
-
 /// The object with another instruction in [`ADMIT`]: that many from the front, or from the end.
 fn spoiled(number: isize, instruction: [u8; 8]) -> Vec<u8> {
     let file = object::File::parse(PROGRAMS).unwrap();
@@ -204,4 +173,120 @@ fn the_kernels_order_of_counters_and_verdicts_is_ours() {
     let verdicts = enumerators("verdict");
     assert_eq!(verdicts[usize::try_from(Verdict::Allow.word()).unwrap()], "ALLOW");
     assert_eq!(verdicts[usize::try_from(Verdict::Deny.word()).unwrap()], "DENY");
+}
+
+/// How the workers listen whose queues go elsewhere.
+const WORKERS_HERE: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+/// Who gets everybody, and then no longer listens.
+const STUCK: usize = 2;
+/// Room for all clients in one queue.
+const QUEUE: i32 = 128;
+
+/// Clients whose connections wait in one worker's queue, with the group that it belongs to. Each
+/// has said its number.
+fn queued(
+    door: &mut Door,
+    address: &str,
+    clients: u8,
+) -> (Vec<TcpListener>, Steering, Vec<TcpStream>) {
+    let sockets = listen_shared(address.parse().unwrap(), QUEUE, WORKERS_HERE).unwrap();
+    let address = sockets[0].local_addr().unwrap();
+    let shares: Vec<_> = sockets.iter().map(|socket| vec![socket.as_fd()]).collect();
+    let mut steering = Steering::start(door, &shares).unwrap();
+    let loads: Vec<_> =
+        (0..sockets.len()).map(|worker| if worker == STUCK { 0 } else { NOBODY }).collect();
+    steering.publish(&loads, 1).unwrap();
+    let clients: Vec<_> = (0..clients).map(|number| say(address, number)).collect();
+    await_waiting(&sockets[STUCK], clients.len());
+    (sockets, steering, clients)
+}
+
+/// A client that says its number.
+fn say(address: SocketAddr, number: u8) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(&[number]).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    client
+}
+
+/// How many wait to be accepted: what the kernel counts as unacknowledged where somebody listens
+/// (`tcp_get_info` in `net/ipv4/tcp.c`).
+fn waiting(listener: &TcpListener) -> usize {
+    tcp_info(listener.as_fd()).unwrap().unacknowledged.try_into().unwrap()
+}
+
+/// Waits until so many wait: that a client is connected is a moment before it does.
+fn await_waiting(listener: &TcpListener, clients: usize) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while waiting(listener) != clients {
+        assert!(Instant::now() < deadline, "{} of {clients}", waiting(listener));
+        std::thread::yield_now();
+    }
+}
+
+/// Accepts whom the listening sockets have, answers each what it has said, and sees that each
+/// client gets its own; answers how many there were at each socket.
+fn served(sockets: &[TcpListener], clients: &mut [TcpStream]) -> Vec<usize> {
+    let mut accepted = Vec::new();
+    let mut accept_all = |socket: &TcpListener| {
+        socket.set_nonblocking(true).unwrap();
+        let before = accepted.len();
+        accepted.extend(std::iter::from_fn(|| socket.accept().ok()));
+        accepted.len() - before
+    };
+    let counts: Vec<_> = sockets.iter().map(&mut accept_all).collect();
+    assert_eq!(accepted.len(), clients.len(), "{counts:?}");
+    for (socket, _) in &mut accepted {
+        let mut said = [0];
+        socket.set_nonblocking(false).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.read_exact(&mut said).unwrap();
+        socket.write_all(&said).unwrap();
+    }
+    for (number, client) in clients.iter_mut().enumerate() {
+        let mut heard = [0];
+        client.read_exact(&mut heard).unwrap();
+        assert_eq!(usize::from(heard[0]), number);
+    }
+    counts
+}
+
+#[test]
+fn those_who_wait_at_a_listener_that_closes_are_served_by_the_others() {
+    for address in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+        let mut door = Door::load(&SETTINGS).unwrap();
+        let (mut sockets, mut steering, mut clients) = queued(&mut door, address, 60);
+        steering.publish(&[0, 30, NOBODY, 20], 1).unwrap();
+        drop(sockets.remove(STUCK));
+        assert_eq!(served(&sockets, &mut clients), [37, 7, 16], "{address}, by their loads");
+        assert_eq!(door.counts().unwrap().migrated, 60);
+    }
+}
+
+#[test]
+fn loads_that_are_told_late_lose_nobody() {
+    let mut door = Door::load(&SETTINGS).unwrap();
+    let (mut sockets, _steering, mut clients) = queued(&mut door, "127.0.0.1:0", 60);
+    // By its load it would still get them.
+    drop(sockets.remove(STUCK));
+    served(&sockets, &mut clients);
+}
+
+#[test]
+fn a_listener_that_is_shut_gives_its_queue_away_and_may_listen_again() {
+    let mut door = Door::load(&SETTINGS).unwrap();
+    let (sockets, mut steering, mut clients) = queued(&mut door, "127.0.0.1:0", 60);
+    steering.publish(&[0, 0, NOBODY, 0], 1).unwrap();
+    stop_listening(sockets[STUCK].as_fd()).unwrap();
+    let not_ours = sockets[STUCK].accept().unwrap_err();
+    assert_eq!(not_ours.kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(served(&sockets, &mut clients), [20, 20, 0, 20]);
+    // From now on it is a listener like the others, once it is told of.
+    listen_again(sockets[STUCK].as_fd(), QUEUE).unwrap();
+    steering.listens(STUCK, 0, sockets[STUCK].as_fd()).unwrap();
+    steering.publish(&[NOBODY, NOBODY, 0, NOBODY], 0).unwrap();
+    let address = sockets[STUCK].local_addr().unwrap();
+    let mut again: Vec<_> = (0..9).map(|number| say(address, number)).collect();
+    await_waiting(&sockets[STUCK], again.len());
+    assert_eq!(served(&sockets, &mut again), [0, 0, 9, 0]);
 }
