@@ -146,6 +146,10 @@ pub enum LoadError {
         /// What the kernel says, with the end of what its verifier says.
         error: String,
     },
+    /// The process has the capability, and may not all the same: so says a filter of its system
+    /// calls, or the namespace that it has the capability in is not the first one.
+    #[error("the kernel permits no bpf call: {0}")]
+    Denied(String),
     /// The kernel does not say what it is.
     #[error(transparent)]
     Kernel(#[from] io::Error),
@@ -277,7 +281,10 @@ fn load(object: &[u8], settings: &Settings) -> Result<Door, LoadError> {
         .map_max_entries("rules", settings.rules)
         .map_max_entries("sources", settings.sources)
         .map_max_entries("listeners", steering::places(settings.workers));
-    let mut programs = loader.load(object).map_err(|error| LoadError::Object(told(&error)))?;
+    let mut programs = loader.load(object).map_err(|error| {
+        let said = told(&error);
+        if is_denied(&error) { LoadError::Denied(said) } else { LoadError::Object(said) }
+    })?;
     let refused = |error| LoadError::Program { program: ADMIT, error: told(&error) };
     let admit = programs.program_mut(ADMIT).ok_or_else(|| no_part(ADMIT))?;
     let admit: &mut SocketFilter = admit.try_into().map_err(refused)?;
@@ -312,6 +319,14 @@ fn no_part(name: &'static str) -> LoadError {
 
 fn unfit(error: &MapError) -> LoadError {
     LoadError::Object(told(error))
+}
+
+/// Whether an error comes from a call that is not permitted.
+fn is_denied(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let of_kernel = error.downcast_ref::<io::Error>();
+        of_kernel.and_then(io::Error::raw_os_error) == Some(libc::EPERM)
+    })
 }
 
 fn missing() -> io::Error {
