@@ -11,9 +11,11 @@
 
 mod address;
 mod check;
+mod door;
 mod excerpt;
 mod file;
 mod mask;
+mod network;
 mod problem;
 mod remote;
 mod resource;
@@ -33,7 +35,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use address::{AddressError, HostPort, Listen, system_service};
+pub use door::{Door, DoorRate};
 pub use mask::mask_passwords;
+pub use network::{canonical, parse_network};
 pub use problem::{Problem, ProblemKind};
 pub use remote::{Datagrams, Remote, RemoteError, RemoteKind};
 pub use resource::{
@@ -58,7 +62,7 @@ pub struct Parsed {
 }
 
 /// A checked configuration. `Config::default()` is an empty file's, which has no stream yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, as in the file")]
 pub struct Config {
     /// Where viewers are served.
@@ -100,6 +104,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether every connection begins with a PROXY protocol header.
     pub proxy_protocol: bool,
+    /// Who may connect at all, and how often; `None`: everybody, always.
+    pub door: Option<Door>,
     /// Certificates that are trusted beside the system's, a PEM file.
     pub ca_file: Option<PathBuf>,
     /// Whether what is not needed after the start is given up.
@@ -139,6 +145,7 @@ impl Default for Config {
             refuse_with: RefuseWith::NotFound,
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            door: None,
             ca_file: None,
             confine: true,
             statistics: true,

@@ -2,7 +2,7 @@
 //!
 //! The layers, each of which uses only those to its left (`tests/tidy.rs` checks it):
 //! `limits clock log metrics config` ← `ts http ring` ← `egress` ← `upstream viewer` ← `stream` ←
-//! `resource` ← `worker` ← `notify side operator` ← `boot cli`; below all of them the package
+//! `resource door` ← `worker` ← `notify side operator` ← `boot cli`; below all of them the package
 //! `restreamer-sys`.
 
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ pub mod boot;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod door;
 pub mod egress;
 pub mod http;
 pub mod limits;

@@ -3,11 +3,13 @@
 //! A queue, buffer, header, list or retry without a bound here is a defect.
 
 mod configuration;
+mod door;
 mod upstreams;
 
 use std::time::Duration;
 
 pub use configuration::*;
+pub use door::*;
 pub use upstreams::*;
 
 // ---- Turns and rings ---------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 //! (`streaming_…`), ours follow today's naming (`restreamer_…`, base units, `_total`). No label is
 //! ever a viewer's.
 
+pub mod door;
 pub mod notify;
 pub mod registry;
 pub mod resource;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+pub use door::DoorCounts;
 pub use notify::{NotifyMetrics, NotifyResult};
 pub use resource::StaticMetrics;
 pub use status::{Reason, StreamStatus, UpstreamState};
@@ -122,6 +124,15 @@ impl Metrics {
         events: impl IntoIterator<Item = NotificationEvent>,
     ) -> NotifyMetrics {
         self.notifications.of(events)
+    }
+
+    /// Has the metrics of the door from now on; `read` is asked for what it has counted.
+    ///
+    /// # Panics
+    /// When there is one already.
+    pub fn door(&self, read: impl Fn() -> DoorCounts + Send + Sync + 'static) {
+        let collector = door::DoorCollector::new(read);
+        self.registry.register(Box::new(collector)).expect("a node has one door");
     }
 
     /// Counts an answer on the main port.

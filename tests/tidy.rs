@@ -13,7 +13,7 @@ const LAYERS: [&[&str]; 12] = [
     &["egress"],
     &["upstream", "viewer"],
     &["stream"],
-    &["resource"],
+    &["resource", "door"],
     &["worker"],
     &["notify", "side", "operator"],
     &["boot"],

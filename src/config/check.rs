@@ -3,18 +3,19 @@
 //! Owns this judgement. What the file asks for and nobody would do is refused here, never ignored.
 //! Driven by `parse_with`.
 
+mod door;
 mod notifications;
 mod resources;
 mod users;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::address::{self, Listen};
 use super::file::{File, Turn};
+use super::network;
 use super::problem::{At, ProblemKind, Problems};
 use super::section::{Field, Items};
 use super::{Config, NotificationEvent, RefuseWith, TurnPeriod};
@@ -42,6 +43,7 @@ pub(super) fn check(
     };
     let (max_connections, full_connections) =
         connections(file.max_connections, file.full_connections, problems);
+    let door = file.door.map(|door| door::door(door, &file.users, problems));
     let served = resources::resources(file.resources, &file.users, problems);
     let notifications =
         notifications::notifications(file.notifications, never, &file.users, problems);
@@ -65,6 +67,7 @@ pub(super) fn check(
         refuse_with: refusal(file.refuse_with, file.retry_after, problems),
         trusted_proxies: trusted_proxies(file.trusted_proxies, problems),
         proxy_protocol: file.proxy_protocol.or(default.proxy_protocol),
+        door,
         ca_file: path(file.certificates),
         confine: file.confine.or(default.confine),
         statistics: !file.no_statistics.or(!default.statistics),
@@ -190,22 +193,10 @@ fn trusted_proxies(entries: Field<Items<(At, String)>>, problems: &mut Problems)
     }
     let mut networks = Vec::with_capacity(count);
     for (at, text) in entries.good {
-        let network = text.parse().or_else(|_| text.parse().map(|address: IpAddr| address.into()));
-        match network {
-            Ok(network) => networks.push(canonical(network)),
-            Err(_) => problems.error(at, ProblemKind::Network),
+        match network::parse_network(&text) {
+            Some(network) => networks.push(network::canonical(network)),
+            None => problems.error(at, ProblemKind::Network),
         }
     }
     networks
-}
-
-/// Bits behind the prefix are cut off, as in 10.1.2.3/8; a network of IPv4 addresses mapped into
-/// IPv6 is one of IPv4 addresses, as its members are wherever one is compared with it.
-fn canonical(network: IpNet) -> IpNet {
-    const MAPPED_BITS: u8 = 96;
-    let network = network.trunc();
-    let IpNet::V6(six) = network else { return network };
-    let four = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(MAPPED_BITS));
-    let four = four.and_then(|(address, bits)| Ipv4Net::new(address, bits).ok());
-    four.map_or(network, IpNet::V4)
 }

@@ -3,6 +3,7 @@
 //! Owns the keys' names and the bounds of their values. Never judges what belongs together:
 //! that is `check`. Driven by `parse_with`. No `Debug` here: URLs hold passwords.
 
+mod door;
 mod notifications;
 mod resources;
 mod turn;
@@ -16,6 +17,7 @@ use super::section::{Field, Items, Section};
 use super::tree::Node;
 use crate::limits::{BUFFER_PACKETS_MAX, CONNECTIONS_MAX, RETRY_AFTER_SECONDS_MAX, WORKERS_MAX};
 
+pub(super) use door::{Door, Rate};
 pub(super) use notifications::Notification;
 pub(super) use resources::{ApiKind, Resource, ResourceKind};
 pub(super) use turn::Turn;
@@ -45,6 +47,7 @@ const FILE_KEYS: &[&str] = &[
     "retry_after",
     "trusted_proxies",
     "proxy_protocol",
+    "door",
     "userlist",
     "resources",
     "notifications",
@@ -82,6 +85,7 @@ pub(super) struct File {
     pub(super) retry_after: Field<usize>,
     pub(super) trusted_proxies: Field<Items<(At, String)>>,
     pub(super) proxy_protocol: Field<bool>,
+    pub(super) door: Option<Door>,
     pub(super) users: Users,
     pub(super) resources: Field<Items<Resource>>,
     pub(super) notifications: Field<Items<Notification>>,
@@ -116,6 +120,7 @@ pub(super) fn read(root: &Node, problems: &mut Problems) -> Option<File> {
         retry_after: file.whole("retry_after", 0..=RETRY_AFTER_SECONDS_MAX, problems),
         trusted_proxies: file.texts("trusted_proxies", problems),
         proxy_protocol: file.flag("proxy_protocol", problems),
+        door: door::door(&file, problems),
         users: users::users(&file, problems),
         resources: resources::resources(&file, problems),
         notifications: notifications::notifications(&file, problems),

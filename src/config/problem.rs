@@ -8,6 +8,8 @@ mod collected;
 use std::fmt;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::address::{AddressError, Listen};
 use super::excerpt::excerpt;
 use super::remote::RemoteError;
@@ -273,6 +275,35 @@ pub enum ProblemKind {
     /// Neither an IP address nor a network.
     #[error("is neither an IP address nor a network, as in 10.0.0.0/8")]
     Network,
+    /// A network that is not written as its own first address.
+    #[error("has bits behind its prefix and counts as {0}")]
+    BitsBehindPrefix(IpNet),
+    /// A network that cannot be both denied and allowed.
+    #[error("the same network as {first} on line {line}, it cannot be both denied and allowed")]
+    DeniedAndAllowed {
+        /// The one before, such as `door.deny[0]`.
+        first: String,
+        /// Its line.
+        line: usize,
+    },
+    /// A network that its list already has.
+    #[error("the same network as {first} on line {line}")]
+    DuplicateNetwork {
+        /// The one before, such as `door.deny[0]`.
+        first: String,
+        /// Its line.
+        line: usize,
+    },
+    /// A number, with a fraction or not, that is too small or too large.
+    #[error("{found} is not within {min} and {max}")]
+    NotWithin {
+        /// The number as written.
+        found: String,
+        /// The smallest allowed.
+        min: String,
+        /// The largest allowed.
+        max: String,
+    },
     /// A list that is too long.
     #[error("has {count} entries, at most {max} are allowed")]
     TooMany {
@@ -350,6 +381,17 @@ impl At {
     /// The complaint about a later place that has the same path to serve as this one.
     pub(super) fn already_served(&self) -> ProblemKind {
         ProblemKind::DuplicateServe { first: self.path.clone(), line: self.line.unwrap_or(0) }
+    }
+
+    /// The complaint about a later place that names the same network: in the same list, or in the
+    /// other one, where it cannot be.
+    pub(super) fn already_listed(&self, same_list: bool) -> ProblemKind {
+        let (first, line) = (self.path.clone(), self.line.unwrap_or(0));
+        if same_list {
+            ProblemKind::DuplicateNetwork { first, line }
+        } else {
+            ProblemKind::DeniedAndAllowed { first, line }
+        }
     }
 
     /// This place's problem.

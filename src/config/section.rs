@@ -186,6 +186,19 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// A number within `range`, with or without a fraction.
+    pub(super) fn number(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<f64>,
+        problems: &mut Problems,
+    ) -> Field<f64> {
+        self.read(key, problems, |node| match &node.value {
+            Value::Number(number) => within(number, &range),
+            _ => Err(wrong_type("a number", node)),
+        })
+    }
+
     /// Seconds, with or without a fraction; 0 is `None`, and more than `TIMEOUT_MAX` is that many.
     pub(super) fn seconds(
         &self,
@@ -289,6 +302,15 @@ fn whole(number: &str, range: RangeInclusive<usize>) -> Result<usize, ProblemKin
         found: excerpt(number),
         min: *range.start(),
         max: *range.end(),
+    })
+}
+
+fn within(number: &str, range: &RangeInclusive<f64>) -> Result<f64, ProblemKind> {
+    let value = number.parse().ok().filter(|value| range.contains(value));
+    value.ok_or_else(|| ProblemKind::NotWithin {
+        found: excerpt(number),
+        min: range.start().to_string(),
+        max: range.end().to_string(),
     })
 }
 

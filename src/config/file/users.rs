@@ -55,6 +55,17 @@ pub(in crate::config) struct Login {
     pub(in crate::config) complete: bool,
 }
 
+impl Login {
+    /// Whether nothing says how to log in.
+    pub(in crate::config) fn has_no_type(&self) -> bool {
+        match &self.kind {
+            Field::Absent => true,
+            Field::Given(_, kind) => kind.is_empty(),
+            Field::Refused => false,
+        }
+    }
+}
+
 /// The `userlist`.
 pub(super) fn users(file: &Section<'_>, problems: &mut Problems) -> Users {
     let mut users = Users { passwords: HashMap::new(), complete: true };
