@@ -8,6 +8,7 @@
 
 mod confine;
 mod crew;
+mod door;
 mod listen;
 mod pulse;
 mod resources;
@@ -23,6 +24,7 @@ use restreamer_sys::signal::{Signal, Signals};
 use slog::{Logger, crit, error, info, o, warn};
 
 use crate::config::Config;
+use crate::door::{DoorError, Keeper};
 use crate::egress::{Client, Egress, Proxies, Trust, TrustError};
 use crate::limits::{
     DATAGRAM_BUFFER_BYTES_MIN, DRAIN_TIMEOUT, LOG_FLUSH_TIMEOUT, NOTIFY_CROSSINGS_MAX, PACKET_BYTES,
@@ -36,6 +38,7 @@ use crate::side;
 use crate::stream::admission::{Admission, Crossings};
 use crate::upstream::Dialer;
 use crew::Crew;
+use door::Doorway;
 use listen::Listening;
 use pulse::Pulse;
 
@@ -53,6 +56,9 @@ pub enum BootError {
     /// Nobody can be trusted.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// The door cannot be kept as it is to be.
+    #[error(transparent)]
+    Door(#[from] DoorError),
     /// The log file cannot be opened.
     #[error("log: {path} cannot be opened: {error}")]
     Log {
@@ -103,6 +109,7 @@ pub struct Running {
     dialer: Dialer,
     notify: Option<notify::Handle>,
     admission: Arc<Admission>,
+    door: Option<Arc<Keeper>>,
 }
 
 /// Something to say of the configuration at start.
@@ -124,43 +131,80 @@ impl Remark {
     }
 }
 
+/// What takes privileges and files, and is there before anything else.
+struct Ground {
+    signals: Signals,
+    open_files: u64,
+    workers: usize,
+    metrics: Arc<Metrics>,
+    root: Logger,
+    log: Logger,
+    log_handle: LogHandle,
+    log_writer: log::Pending,
+    doorway: Option<Doorway>,
+    listening: Listening,
+}
+
+impl Ground {
+    fn lay(config: &Config) -> Result<Ground, BootError> {
+        let signals = Signals::block().map_err(kernel("signals cannot be blocked"))?;
+        let open_files = restreamer_sys::limit::raise_open_files()
+            .map_err(kernel("the limit of open files cannot be raised"))?;
+        let workers = crew::size(config, cores());
+        let metrics = Metrics::counting(config.statistics);
+        let (root, log_handle, log_writer) = open_log(config, &metrics)?;
+        let log = root.new(o!("module" => "main"));
+        let mut doorway = door::open(config, workers, &metrics, &root)?;
+        let listening = Listening::open(config, workers)?;
+        door::attach(&mut doorway, &listening)?;
+        let workers = workers.get();
+        Ok(Ground {
+            signals,
+            open_files,
+            workers,
+            metrics,
+            root,
+            log,
+            log_handle,
+            log_writer,
+            doorway,
+            listening,
+        })
+    }
+}
+
 /// Starts a node. `remarks` go to its log.
 pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> {
-    let signals = Signals::block().map_err(kernel("signals cannot be blocked"))?;
-    let open_files = restreamer_sys::limit::raise_open_files()
-        .map_err(kernel("the limit of open files cannot be raised"))?;
-    let workers = crew::size(config, cores());
-    let listening = Listening::open(config, workers)?;
-    let workers = workers.get();
+    let ground = Ground::lay(config)?;
+    let Ground { open_files, workers, ref metrics, ref root, ref log, ref log_handle, .. } = ground;
+    let listening = ground.listening;
     let (addresses, side_addresses) = listening.addresses();
-    let metrics = Metrics::counting(config.statistics);
-    let (root, log_handle, log_writer) = open_log(config, &metrics)?;
-    let log = root.new(o!("module" => "main"));
-    let (access, access_writer) = access::open(&log_handle);
+    let (access, access_writer) = access::open(log_handle);
     report_panics(log.clone(), log_handle.clone());
-    let egress = egress(config, &log)?;
-    tell_start(&log, remarks.iter().chain(&listening.remarks), open_files, config, workers);
-    let manager = pulse::manager(&log);
+    let egress = egress(config, log)?;
+    tell_start(log, remarks.iter().chain(&listening.remarks), open_files, config, workers);
+    let manager = pulse::manager(log);
     let now = Instant::now();
     let client = Client::new(&egress.trust, egress.proxies.clone());
-    let (crossings, notify) = notifications(config, &client, &metrics, &root).unzip();
+    let (crossings, notify) = notifications(config, &client, metrics, root).unzip();
     let admission = Arc::new(Admission::new(resources::limits(config), crossings));
     let making = resources::Making {
         config,
         workers,
-        metrics: &metrics,
+        metrics,
         admission: &admission,
         access: &access,
-        root: &root,
+        root,
         now,
     };
     let (streams, shown) = resources::streams(&making)?;
-    confine::confine(config, workers, &log);
-    let notify = start_first_threads(log_writer, access_writer, notify)?;
+    confine::confine(config, workers, log);
+    let notify = start_first_threads(ground.log_writer, access_writer, notify)?;
+    let mut minded = door::mind(ground.doorway)?;
     let statics = resources::statics(config, &client, &making);
     let dialer = dialer(config, egress);
     let board = crew::board(config, &shown, &streams, workers);
-    let node = Node::new(Arc::clone(&metrics), shown, Arc::clone(&admission), workers, now);
+    let node = Node::new(Arc::clone(metrics), shown, Arc::clone(&admission), workers, now);
     let desk = Desk::start(&node).map_err(kernel(NO_THREAD))?;
     side::start(listening.side, &node, &root.new(o!("module" => "side")))
         .map_err(kernel("the side port cannot be served"))?;
@@ -169,30 +213,35 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         streams,
         listeners: listening.viewers,
         ours: listening.ours,
-        board,
+        door: minded.as_ref(),
+        board: Arc::clone(&board),
         desk,
         statics,
         access: &access,
         dialer: &dialer,
-        metrics: &metrics,
-        root: &root,
-        log_handle: &log_handle,
+        metrics,
+        root,
+        log_handle,
         open_files,
         now,
     })?;
-    let pulse = Pulse::start(&crew, node, manager, &log).map_err(kernel(NO_THREAD))?;
+    if let Some(minded) = &mut minded {
+        minded.start_steering(&board, &node)?;
+    }
+    let pulse = Pulse::start(&crew, node, manager, log).map_err(kernel(NO_THREAD))?;
     Ok(Running {
         addresses,
         side_addresses,
-        signals,
-        log,
-        log_handle,
+        signals: ground.signals,
+        log: ground.log,
+        log_handle: ground.log_handle,
         access,
         crew,
         pulse,
         dialer,
         notify,
         admission,
+        door: minded.map(|minded| minded.keeper),
     }
     .tell_addresses())
 }
@@ -246,6 +295,9 @@ impl Running {
         if self.notify.is_some_and(|notify| !notify.finish(left())) {
             warn!(self.log, "not everybody is told of the last limit events";
                 "event" => "error", "error" => "notify");
+        }
+        if let Some(door) = self.door {
+            door.stop();
         }
         self.dialer.wait_for_commands(left());
         self.access.flush(left().max(LOG_FLUSH_TIMEOUT));

@@ -35,6 +35,7 @@ use slog::{Logger, info, warn};
 
 use crate::clock::earlier;
 use crate::config::{RefuseWith, TurnPeriod};
+use crate::door::AtAccept;
 use crate::http::route::Routes;
 use crate::limits::{COMMANDS_PER_TURN_MAX, EVENTS_MAX};
 use crate::log::access::AccessLog;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub listeners: Vec<TcpListener>,
     /// Whether these are open in this process alone.
     pub ours: bool,
+    /// Who may connect, where there is a door.
+    pub door: Option<AtAccept>,
     /// What starts attempts to reach upstreams.
     pub dialer: Dialer,
     /// How connections come in.
@@ -131,7 +134,7 @@ impl Worker {
     pub fn new(parts: Parts, now: Instant) -> io::Result<(Worker, Sender)> {
         let poll = Poll::new()?;
         let (sender, orders) = handoff::channel(poll.registry(), parts.streams.len())?;
-        let mut listeners = Listeners::new(parts.listeners, parts.ours);
+        let mut listeners = Listeners::new(parts.listeners, parts.ours, parts.door);
         listeners.register(poll.registry())?;
         let worker = Worker {
             number: parts.number,

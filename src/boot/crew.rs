@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use restreamer_sys::cpu;
 use slog::{Logger, crit, info, o, warn};
 
+use super::door::Minded;
 use super::{BootError, kernel, resources};
 use crate::config::Config;
 use crate::limits::{LOG_FLUSH_TIMEOUT, WORKERS_MAX};
@@ -56,6 +57,8 @@ pub(super) struct Making<'a> {
     pub(super) listeners: Vec<Vec<TcpListener>>,
     /// Whether these are open in this process alone.
     pub(super) ours: bool,
+    /// Who may connect.
+    pub(super) door: Option<&'a Minded>,
     pub(super) board: Arc<Board>,
     pub(super) desk: Desk,
     pub(super) statics: Vec<Arc<Static>>,
@@ -87,6 +90,7 @@ impl Making<'_> {
             streams,
             listeners,
             ours: self.ours,
+            door: self.door.map(Minded::at_accept),
             resources: resources::resources(self.config),
             board: Arc::clone(&self.board),
             arrival: resources::arrival(self.config),

@@ -8,10 +8,12 @@ use std::time::Instant;
 use ipnet::IpNet;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use restreamer_sys::door::detach;
 use restreamer_sys::limit::is_out_of_descriptors;
-use restreamer_sys::socket::stop_listening;
+use restreamer_sys::socket::{reset_when_closed, stop_listening};
 
 use super::token::Token;
+use crate::door::{Admission, AtAccept};
 use crate::limits::{ACCEPT_COMPLAINT_INTERVAL, ACCEPTS_PER_TURN_MAX, PERIOD_MAX};
 
 /// The worker's listening sockets.
@@ -20,6 +22,7 @@ pub struct Listeners {
     sockets: Vec<TcpListener>,
     /// They are open in this process alone.
     ours: bool,
+    door: Option<AtAccept>,
     /// Which of them may have connections waiting.
     marked: Vec<bool>,
     /// Not before then: the process is out of descriptors or the kernel out of memory.
@@ -61,10 +64,11 @@ pub struct Accepted {
 
 impl Listeners {
     /// Listening sockets, non-blocking; `ours`, unless somebody else goes on with them after us.
-    pub fn new(sockets: Vec<TcpListener>, ours: bool) -> Listeners {
+    /// With a door, only who may come in is taken in.
+    pub fn new(sockets: Vec<TcpListener>, ours: bool, door: Option<AtAccept>) -> Listeners {
         // Looked at in the first turn: a socket that was handed down may have connections waiting.
         let marked = vec![true; sockets.len()];
-        Listeners { sockets, ours, marked, rest: None, complained: None }
+        Listeners { sockets, ours, door, marked, rest: None, complained: None }
     }
 
     /// Lets the kernel tell when there are connections.
@@ -119,10 +123,16 @@ impl Listeners {
             return accepted;
         }
         self.rest = None;
+        // Whom the door keeps out counts as well: a turn is not for them alone.
+        let mut left = ACCEPTS_PER_TURN_MAX;
         for (socket, marked) in self.sockets.iter().zip(&mut self.marked) {
-            while *marked && accepted.connections.len() < ACCEPTS_PER_TURN_MAX {
+            while *marked && left > 0 {
+                left -= 1;
                 match accept_one(socket) {
-                    Ok(connection) => accepted.connections.push(connection),
+                    Ok(connection) => {
+                        let admitted = admit(&mut self.door, connection, now);
+                        accepted.connections.extend(admitted);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => *marked = false,
                     // It was shut, because we seemed to be stuck, and is opened again before long.
                     Err(error) if error.kind() == io::ErrorKind::InvalidInput => *marked = false,
@@ -152,6 +162,29 @@ fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     // On a connection that goes on, an answer is not to wait for the acknowledgement of the last.
     socket.set_nodelay(true)?;
     Ok((socket, peer))
+}
+
+/// A connection that may come in. One that may not is reset, so that nothing is left of it.
+fn admit(
+    door: &mut Option<AtAccept>,
+    (socket, peer): (TcpStream, SocketAddr),
+    now: Instant,
+) -> Option<(TcpStream, SocketAddr)> {
+    let Some(door) = door else { return Some((socket, peer)) };
+    if door.in_kernel() {
+        // It was born with the listening socket's filter, which would look at every packet of it.
+        // One that stays has nothing against them.
+        let _slower = detach(socket.as_fd());
+        return Some((socket, peer));
+    }
+    match door.judge(peer.ip(), now) {
+        Admission::Admitted => Some((socket, peer)),
+        Admission::Denied | Admission::OverRate => {
+            // It is closed in any case.
+            let _not_reset = reset_when_closed(socket.as_fd());
+            None
+        }
+    }
 }
 
 fn is_of_the_connection(error: &io::Error) -> bool {

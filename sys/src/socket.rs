@@ -104,6 +104,13 @@ pub fn stop_listening(listener: BorrowedFd<'_>) -> io::Result<()> {
     Ok(shutdown(listener.as_raw_fd(), Shutdown::Read)?)
 }
 
+/// Has the connection reset when it is closed, whatever is unsent (`SO_LINGER` of no time,
+/// socket(7)): nothing of it is left then, here or at the peer's.
+pub fn reset_when_closed(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+    Ok(setsockopt(&socket, sockopt::Linger, &at_once)?)
+}
+
 /// Has a socket listen that did before; one that listens still is no error.
 pub fn listen_again(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
     Ok(start_listening(&listener, Backlog::new(backlog)?)?)

@@ -106,6 +106,7 @@ fn worker(metrics: &Arc<Metrics>, now: Instant) -> (Worker, Sender, TcpListener)
         }],
         listeners: vec![listening],
         ours: true,
+        door: None,
         dialer: Dialer::new(None, DATAGRAM_BUFFER_BYTES_MIN, egress),
         arrival: Arrival::default(),
         refuse_with: RefuseWith::NotFound,
