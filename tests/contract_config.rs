@@ -182,7 +182,7 @@ enum Change {
 use Change::{Gone, Named, To};
 
 /// The key whose line is changed, how, and the key that is blamed.
-const MISTAKES: [(&str, Change, &str); 42] = [
+const MISTAKES: [(&str, Change, &str); 50] = [
     ("listen", To("\"127.0.0.1\""), "listen"),
     ("listen", To("\":no-such-service\""), "listen"),
     ("listen", To("\"::1:80\""), "listen"),
@@ -192,6 +192,14 @@ const MISTAKES: [(&str, Change, &str); 42] = [
     ("outputbuffer", To("0.5"), "outputbuffer"),
     ("refuse_with", To("500"), "refuse_with"),
     ("trusted_proxies", To("[\"x\"]"), "trusted_proxies[0]"),
+    ("door.deny", To("[\"10.0.0.0/8\", \"10.0.0/8\"]"), "door.deny[1]"),
+    ("door.allow", To("[\"203.0.113.0/24\"]"), "door.allow[0]"),
+    ("door.rate.per_second", To("0"), "door.rate.per_second"),
+    ("door.rate.burst", To("0.5"), "door.rate.burst"),
+    ("door.source.v4", To("0"), "door.source.v4"),
+    ("door.source.v6", Named("ipv6"), "door.source.ipv6"),
+    ("door.required", Named("require"), "door.require"),
+    ("door.state", Named("stat"), "door.stat"),
     ("turn.min", To("0"), "turn.min"),
     ("turn.max", Named("mox"), "turn.mox"),
     ("workers", To("0"), "workers"),

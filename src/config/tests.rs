@@ -1,3 +1,4 @@
+mod door;
 mod mistakes;
 mod notifications;
 mod resources;
@@ -45,6 +46,26 @@ const WHOLE: &str = r#"{
     "retry_after": 7,
     "trusted_proxies": ["10.0.0.0/8", "2001:db8::1"],
     "proxy_protocol": true,
+    "door": {
+        "deny": ["203.0.113.0/24", "2001:db8::/32"],
+        "allow": ["203.0.113.16/28", "192.0.2.7"],
+        "": "who comes too often",
+        "rate": {
+            "per_second": 0.5,
+            "burst": 20
+        },
+        "source": {
+            "v4": 24,
+            "v6": 56
+        },
+        "required": true,
+        "steer": false,
+        "state": "/var/lib/ours/door.json",
+        "authentication": {
+            "type": "bearer",
+            "user": "bob"
+        }
+    },
     "resources": [
         {
             "": "first",
@@ -191,6 +212,7 @@ fn null_and_nothing_are_the_default() {
         "retry_after",
         "trusted_proxies",
         "proxy_protocol",
+        "door",
         "userlist",
         "notifications",
     ];
@@ -246,6 +268,7 @@ fn top_level_values_of_the_wrong_type() {
         ("retry_after", "a number"),
         ("trusted_proxies", "an array"),
         ("proxy_protocol", "a boolean"),
+        ("door", "an object"),
         ("userlist", "an object"),
         ("notifications", "an array"),
     ];

@@ -86,8 +86,9 @@ impl Sources {
         true
     }
 
-    /// Forgets those who have come for longest, as long as they have been within their rate since
-    /// `before`: they are as good as new.
+    /// Forgets those who have been within their rate since `before`: they are as good as new. It
+    /// begins with who has not come for longest and ends with the first who is not, behind whom
+    /// another may be kept for a while.
     pub(super) fn forget(&mut self, before: u64) {
         while self.due.peek_lru().is_some_and(|(_, due)| *due < before) {
             self.due.pop_lru();

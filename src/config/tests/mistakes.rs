@@ -47,6 +47,34 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (r#""proxy_protocol": true"#, r#""proxy_protocol": "v2""#, {
         "proxy_protocol: expected a boolean, found a string"
     }),
+    // The door.
+    (r#""203.0.113.0/24""#, r#""203.0.113.0/33""#, {
+        "door.deny[0]: is neither an IP address nor a network, as in 10.0.0.0/8"
+    }),
+    (r#""2001:db8::/32""#, r#""2001:db8::1/32""#, {
+        "door.deny[1]: has bits behind its prefix and counts as 2001:db8::/32"
+    }),
+    (r#""203.0.113.16/28""#, r#""203.0.113.0/24""#, {
+        "door.allow[0]: the same network as door.deny[0] on line 28, it cannot be both denied and \
+        allowed"
+    }),
+    (r#""192.0.2.7""#, r#""203.0.113.16/28""#, {
+        "door.allow[1]: the same network as door.allow[0] on line 29"
+    }),
+    (r#""per_second": 0.5"#, r#""per_second": 0"#, {
+        "door.rate.per_second: 0 is not within 0.0001 and 1000000"
+    }),
+    (r#""per_second": 0.5,"#, "", "door.rate.per_second: is missing"),
+    (r#""burst": 20"#, r#""burst": 0"#, "door.rate.burst: 0 is not within 1 and 100000"),
+    (r#""v4": 24"#, r#""v4": 33"#, "door.source.v4: 33 is not within 1 and 32"),
+    (r#""v6": 56"#, r#""v6": 129"#, "door.source.v6: 129 is not within 1 and 128"),
+    (r#""steer": false"#, r#""ster": false"#, { "door.ster: unknown key, did you mean `steer`?" }),
+    (
+        r#""type": "bearer",
+            "user": "bob""#,
+        r#""user": "bob""#,
+        { "door.authentication: has no effect without a `type`" },
+    ),
     // A stream.
     (r#""type": "stream","#, r#""type": "strem","#, {
         "resources[0].type: `strem` is not one of stream, static, api"
@@ -98,7 +126,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     }),
     (r#""api": "check","#, "", "resources[1].api: is missing"),
     (r#""serve": "/two", "api": "check""#, r#""serve": "/one.ts", "api": "check""#, {
-        "resources[1].serve: the same path as resources[0].serve on line 31"
+        "resources[1].serve: the same path as resources[0].serve on line 51"
     }),
     (r#""api": "control", "remote": "/two.ts""#, r#""api": "control", "remote": "/motd""#, {
         "resources[2].remote: no stream is served at `/motd`"

@@ -73,6 +73,25 @@ fn apis() -> Vec<ApiConfig> {
     ]
 }
 
+fn door() -> Door {
+    let networks =
+        |networks: [&str; 2]| networks.map(|text| parse_network(text).expect(text)).to_vec();
+    Door {
+        deny: networks(["203.0.113.0/24", "2001:db8::/32"]),
+        allow: networks(["203.0.113.16/28", "192.0.2.7/32"]),
+        rate: Some(DoorRate { per_second: 0.5, burst: 20 }),
+        source_v4: 24,
+        source_v6: 56,
+        required: true,
+        steer: false,
+        state: Some(PathBuf::from("/var/lib/ours/door.json")),
+        authentication: Authentication::Bearer {
+            tokens: vec![Secret::new("s3cret too")],
+            token_query: false,
+        },
+    }
+}
+
 fn notifications() -> Vec<NotificationConfig> {
     vec![
         NotificationConfig {
@@ -120,6 +139,7 @@ fn the_whole_format_is_read() {
             .map(|network| network.parse().expect(network))
             .to_vec(),
         proxy_protocol: true,
+        door: Some(door()),
         ca_file: Some(PathBuf::from("/etc/ssl/ours.pem")),
         confine: false,
         statistics: false,
