@@ -35,6 +35,11 @@ impl Machine {
     /// Boots the system in `root` and waits until it has started all it starts by itself. Its
     /// network is one of its own, with nothing but `lo`.
     pub fn boot(root: &Path) -> Self {
+        Self::boot_with(root, &[])
+    }
+
+    /// The same with further options of systemd-nspawn(1).
+    pub fn boot_with(root: &Path, options: &[&str]) -> Self {
         static BOOTED: AtomicU32 = AtomicU32::new(0);
         let name = format!("m{}-{}", std::process::id(), BOOTED.fetch_add(1, Ordering::Relaxed));
         // With --keep-unit the machine lives below the cgroup that we are in: two machines there
@@ -45,7 +50,7 @@ impl Machine {
         nspawn.args(["--", "systemd-nspawn"]);
         nspawn.args(["--quiet", "--register=no", "--keep-unit", "--private-network", "--boot"]);
         nspawn.args(["--console=pipe", "--link-journal=no", "--resolv-conf=off"]);
-        nspawn.arg(format!("--machine={name}")).arg("--directory").arg(root);
+        nspawn.arg(format!("--machine={name}")).arg("--directory").arg(root).args(options);
         // What it says at boot it says to its journal as well.
         nspawn.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut container = nspawn.spawn().expect("systemd-nspawn starts");

@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 const UNITS: [&str; 3] = ["restreamer.service", "restreamer@.service", "restreamer.socket"];
 /// What `systemd-analyze security` may say.
 const EXPOSURE: f64 = 1.5;
+/// The same with the drop-in for the door: a capability, and no user namespace.
+const EXPOSURE_WITH_DOOR: f64 = 1.7;
+/// Where systemd has the drop-ins of a unit.
+const DROP_INS: &str = "etc/systemd/system";
 
 /// A machine with the program and its units.
 struct House {
@@ -24,6 +28,11 @@ struct House {
 
 impl House {
     fn new() -> House {
+        House::with(&[])
+    }
+
+    /// One whose container is given more.
+    fn with(options: &[&str]) -> House {
         let dir = debian();
         let root = dir.path().join("root");
         let ours = repository().join("systemd");
@@ -39,7 +48,7 @@ impl House {
         for file in ["sysusers.d/restreamer.conf", "tmpfiles.d/restreamer.conf"] {
             copy(&ours.join(file), &format!("usr/lib/{file}"));
         }
-        let machine = Machine::boot(&root);
+        let machine = Machine::boot_with(&root, options);
         machine.ok(&["systemd-sysusers"]);
         machine.ok(&["systemd-tmpfiles", "--create", "restreamer.conf"]);
         House { machine, root, _dir: dir }
@@ -74,7 +83,7 @@ impl House {
 
     /// A line to a drop-in.
     fn drop_in(&self, unit: &str, text: &str) {
-        self.write(&format!("etc/systemd/system/{unit}.d/test.conf"), text);
+        self.write(&format!("{DROP_INS}/{unit}.d/test.conf"), text);
         self.machine.ok(&["systemctl", "daemon-reload"]);
     }
 
@@ -349,7 +358,7 @@ fn the_sandbox_holds_and_commands_run_in_it() {
         let told = said(&tried);
         assert!(told.contains("Read-only") || told.contains("denied"), "{told}");
     }
-    for place in ["/var/log/restreamer", "/run/restreamer", "/tmp"] {
+    for place in ["/var/log/restreamer", "/var/lib/restreamer", "/run/restreamer", "/tmp"] {
         assert!(inside(&format!("echo x > {place}/written")).status.success(), "{place}");
     }
     assert!(!inside("cat /dev/sda").status.success());
@@ -389,16 +398,29 @@ fn systemd_has_nothing_against_the_units() {
     let house = House::new();
     // An instance stands for the template.
     let instances = ["restreamer.service", "restreamer@one.service", "restreamer.socket"];
-    let verified = house.machine.run(&[&["systemd-analyze", "verify"], &instances[..]].concat());
-    assert!(verified.status.success(), "{}", said(&verified));
-    assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
-    for service in &instances[..2] {
-        let told = house.machine.ok(&["systemd-analyze", "security", "--no-pager", service]);
-        let level = told.lines().find_map(|line| line.split_once("Overall exposure level for "));
-        let (_, level) = level.unwrap_or_else(|| panic!("no level in {told}"));
-        let number = level.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-        assert!(number.parse::<f64>().unwrap() <= EXPOSURE, "{told}");
-    }
+    let verify = || {
+        let verify = [&["systemd-analyze", "verify"], &instances[..]].concat();
+        let verified = house.machine.run(&verify);
+        assert!(verified.status.success(), "{}", said(&verified));
+        assert_eq!(String::from_utf8_lossy(&verified.stderr), "");
+    };
+    let assert_exposed = |at_most: f64| {
+        for service in &instances[..2] {
+            let told = house.machine.ok(&["systemd-analyze", "security", "--no-pager", service]);
+            let level =
+                told.lines().find_map(|line| line.split_once("Overall exposure level for "));
+            let (_, level) = level.unwrap_or_else(|| panic!("no level in {told}"));
+            let number = level.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+            assert!(number.parse::<f64>().unwrap() <= at_most, "{told}");
+        }
+    };
+    verify();
+    assert_exposed(EXPOSURE);
+    let door = std::fs::read_to_string(repository().join("systemd/door.conf")).unwrap();
+    instances[..2].iter().for_each(|service| house.drop_in(service, &door));
+    verify();
+    assert_eq!(house.show("restreamer@one", "AmbientCapabilities"), "cap_bpf");
+    assert_exposed(EXPOSURE_WITH_DOOR);
     let configuration = std::fs::metadata(house.root.join("etc/restreamer")).unwrap();
     assert_eq!(configuration.permissions().mode() & 0o777, 0o750);
     let settings = repository().join("systemd/sysctl.d/60-restreamer.conf");
