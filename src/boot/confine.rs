@@ -15,6 +15,7 @@ use restreamer_sys::confine::{capabilities, files, filter, violation};
 use slog::{Logger, info, warn};
 
 use crate::config::Config;
+use crate::door::state_path;
 use plan::{Host, Place, Plan};
 
 /// Gives up what the node does not need any more.
@@ -24,7 +25,7 @@ pub(super) fn confine(config: &Config, workers: usize, log: &Logger) {
               that its user has"; "event" => "confined");
         return;
     }
-    let plan = plan::plan(config, workers, &host());
+    let plan = plan::plan(config, workers, &host(config));
     let mut held = Vec::new();
     let mut note = |what: &str, done: std::io::Result<Option<String>>| match done {
         Ok(Some(text)) => held.push(text),
@@ -65,7 +66,7 @@ fn restrict_calls(plan: &Plan) -> std::io::Result<String> {
     Ok(format!("{count} system calls"))
 }
 
-fn host() -> Host<'static> {
+fn host(config: &Config) -> Host<'static> {
     let number = |path| fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
     let entries = fs::read_dir("/dev").into_iter().flatten().flatten();
     Host {
@@ -74,6 +75,7 @@ fn host() -> Host<'static> {
         points: &points,
         devices: entries.filter_map(|entry| entry.file_name().into_string().ok()).collect(),
         scratch: std::env::temp_dir(),
+        door_state: config.door.as_ref().and_then(state_path),
         receive_buffer: number("/proc/sys/net/core/rmem_max"),
         free_port: number("/proc/sys/net/ipv4/ip_unprivileged_port_start"),
         congestion_controls: fs::read_to_string(

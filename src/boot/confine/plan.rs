@@ -23,6 +23,8 @@ pub(super) struct Host<'a> {
     pub(super) devices: Vec<String>,
     /// Where files go that nobody keeps.
     pub(super) scratch: PathBuf,
+    /// The file that keeps what was changed at the door, if there is to be one.
+    pub(super) door_state: Option<PathBuf>,
     /// `net.core.rmem_max`, in bytes.
     pub(super) receive_buffer: Option<usize>,
     /// `net.ipv4.ip_unprivileged_port_start`: the first port that is everybody's.
@@ -106,6 +108,9 @@ pub(super) fn plan(config: &Config, workers: usize, host: &Host<'_>) -> Plan {
     if let Some(path) = &config.log {
         allow_log(path, host, &mut rules);
     }
+    if let Some(path) = &host.door_state {
+        allow_state(path, host, &mut rules);
+    }
     if commands {
         allow_commands(host, &mut rules);
     }
@@ -117,6 +122,12 @@ pub(super) fn plan(config: &Config, workers: usize, host: &Host<'_>) -> Plan {
     }
     if config.pin_workers {
         uses.push(Use::Pinning);
+    }
+    if config.door.is_some() {
+        uses.push(Use::Maps);
+    }
+    if host.door_state.is_some() {
+        uses.push(Use::ReplacedFiles);
     }
     Plan { rules, uses, kept: capabilities(config, workers, host), commands }
 }
@@ -191,6 +202,16 @@ fn allow_log(path: &Path, host: &Host<'_>, rules: &mut Rules) {
         rules.paths.extend((host.follow)(path).map(|path| (path, May::Append)));
     } else {
         allow_around(path, May::Append, host, rules);
+    }
+}
+
+/// The state file is written beside its place and renamed to it, by which a symbolic link there is
+/// replaced as well. A directory that is not there is not made, and the one above it is others'.
+fn allow_state(path: &Path, host: &Host<'_>, rules: &mut Rules) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if (host.look)(folder) == Place::Directory {
+        rules.paths.push((folder.to_owned(), May::Replace));
     }
 }
 

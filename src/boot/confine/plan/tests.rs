@@ -10,9 +10,8 @@ fn host() -> Host<'static> {
             "/srv/fifo" | "/srv/link" => Place::Fifo,
             "/srv/film.ts" | "/srv/log" | "/srv/made" | "/dev/out" => Place::File,
             "/dev/dvr0" | "/dev/stderr" => Place::Special,
-            "/" | "/srv" | "/srv/../run" | "/dev" | "/run" | "/run/elsewhere" | "/run/names" => {
-                Place::Directory
-            }
+            "." | "/" | "/srv" | "/srv/../run" | "/dev" | "/run" | "/run/elsewhere"
+            | "/run/names" => Place::Directory,
             _ => Place::Nothing,
         },
         follow: &|path| match path.to_str().unwrap() {
@@ -32,6 +31,7 @@ fn host() -> Host<'static> {
         },
         devices: ["null", "sda", "video0", "blackmagic", "mem", "kmsg"].map(str::to_owned).to_vec(),
         scratch: "/tmp".into(),
+        door_state: None,
         receive_buffer: Some(4 << 20),
         free_port: Some(1024),
         congestion_controls: "reno cubic\n".to_owned(),
@@ -185,6 +185,34 @@ fn calls_are_those_in_use() {
     assert_eq!(of_stream("file:///srv/film.ts").uses, []);
     let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
     assert_eq!(plan_of(stream, r#", "pin_workers": true"#, &host()).uses, [Use::Pinning]);
+}
+
+#[test]
+fn what_is_changed_at_the_door_is_kept_where_the_state_file_is_and_nowhere_else() {
+    let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
+    let rate = r#", "door": { "rate": { "per_second": 5 } }"#;
+    let plan = plan_of(stream, rate, &host());
+    assert_eq!((plan.uses, plan.kept), (vec![Use::Maps], vec![]));
+    assert_eq!(plan.rules, of_stream("tcp://10.0.0.1:1").rules, "no file, no folder");
+    for (path, folder) in [
+        ("/srv/door.json", Some("/srv")),
+        // Its target is left alone.
+        ("/srv/link", Some("/srv")),
+        ("/late/door.json", None),
+        ("/srv/late/door.json", None),
+        ("/door.json", Some("/")),
+        ("door.json", Some(".")),
+    ] {
+        let host = Host { door_state: Some(path.into()), ..host() };
+        let plan = plan_of(stream, rate, &host);
+        assert_eq!(plan.uses, [Use::Maps, Use::ReplacedFiles], "{path}");
+        let folder = folder.map(|folder| (PathBuf::from(folder), May::Replace));
+        let expected: BTreeSet<_> = always().chain(folder).collect();
+        assert_eq!(plan.rules.paths.into_iter().collect::<BTreeSet<_>>(), expected, "{path}");
+    }
+    let commands = stream.replace("tcp://10.0.0.1:1", "fork://ffmpeg?-i+x");
+    let plan = plan_of(&commands, rate, &host());
+    assert!(plan.commands && plan.uses == [Use::Maps]);
 }
 
 #[test]
