@@ -12,6 +12,7 @@ pub mod media;
 pub mod node;
 pub mod packets;
 pub mod source;
+pub mod syn;
 pub mod tls;
 pub mod tool;
 pub mod upstream;
