@@ -225,9 +225,7 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
         open_files,
         now,
     })?;
-    if let Some(minded) = &mut minded {
-        minded.start_steering(&board, &node)?;
-    }
+    door::start_steering(&mut minded, &board, &node)?;
     let pulse = Pulse::start(&crew, node, manager, log).map_err(kernel(NO_THREAD))?;
     Ok(Running {
         addresses,

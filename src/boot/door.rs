@@ -127,16 +127,16 @@ impl Minded {
     pub(super) fn at_accept(&self) -> AtAccept {
         self.keeper.at_accept()
     }
+}
 
-    /// Steers from now on by what the workers tell.
-    pub(super) fn start_steering(
-        &mut self,
-        board: &Arc<Board>,
-        node: &Arc<Node>,
-    ) -> Result<(), BootError> {
-        let Some(Steered { steering, listeners }) = self.steered.take() else { return Ok(()) };
-        let (board, node, log) = (Arc::clone(board), Arc::clone(node), self.log.clone());
-        steer::start(steer::Parts { steering, listeners, board, node, log })
-            .map_err(kernel(NO_THREAD))
-    }
+/// Steers from now on by what the workers tell, where there is anything to steer.
+pub(super) fn start_steering(
+    minded: &mut Option<Minded>,
+    board: &Arc<Board>,
+    node: &Arc<Node>,
+) -> Result<(), BootError> {
+    let Some(Minded { steered, log, .. }) = minded else { return Ok(()) };
+    let Some(Steered { steering, listeners }) = steered.take() else { return Ok(()) };
+    let (board, node, log) = (Arc::clone(board), Arc::clone(node), log.clone());
+    steer::start(steer::Parts { steering, listeners, board, node, log }).map_err(kernel(NO_THREAD))
 }

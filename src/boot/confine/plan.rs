@@ -126,6 +126,9 @@ pub(super) fn plan(config: &Config, workers: usize, host: &Host<'_>) -> Plan {
     if config.door.is_some() {
         uses.push(Use::Maps);
     }
+    if workers > 1 && config.door.as_ref().is_some_and(|door| door.steer) {
+        uses.push(Use::ListeningAgain);
+    }
     if host.door_state.is_some() {
         uses.push(Use::ReplacedFiles);
     }

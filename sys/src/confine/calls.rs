@@ -20,6 +20,8 @@ pub enum Use {
     /// Changes what the door's programs know, and looks at it: their maps, and nothing else of
     /// bpf(2).
     Maps,
+    /// Has a listening socket that was shut listen again.
+    ListeningAgain,
     /// Replaces a file by one that it has written beside it.
     ReplacedFiles,
 }
@@ -31,6 +33,7 @@ impl Use {
             Use::Pinning => PINNING,
             // Which command is in the arguments.
             Use::Maps => &[],
+            Use::ListeningAgain => LISTENING_AGAIN,
             Use::ReplacedFiles => REPLACED_FILES,
         }
     }
@@ -79,6 +82,8 @@ const SOCKET_FILES: &[Call] = calls![SYS_unlinkat[SYS_unlink]];
 const PINNING: &[Call] = calls![SYS_sched_setaffinity];
 
 /// The C library renames by the oldest call that the machine has.
+const LISTENING_AGAIN: &[Call] = calls![SYS_listen];
+
 const REPLACED_FILES: &[Call] =
     calls![SYS_fsync SYS_renameat SYS_renameat2 SYS_unlinkat [SYS_rename SYS_unlink]];
 

@@ -190,9 +190,11 @@ fn calls_are_those_in_use() {
 #[test]
 fn what_is_changed_at_the_door_is_kept_where_the_state_file_is_and_nowhere_else() {
     let stream = r#"{ "type": "stream", "serve": "/a", "remote": "tcp://10.0.0.1:1" }"#;
-    let rate = r#", "door": { "rate": { "per_second": 5 } }"#;
+    let rate = r#", "door": { "rate": { "per_second": 5 }, "steer": false }"#;
     let plan = plan_of(stream, rate, &host());
     assert_eq!((plan.uses, plan.kept), (vec![Use::Maps], vec![]));
+    let steers = plan_of(stream, r#", "door": {}"#, &host());
+    assert_eq!(steers.uses, [Use::Maps, Use::ListeningAgain]);
     assert_eq!(plan.rules, of_stream("tcp://10.0.0.1:1").rules, "no file, no folder");
     for (path, folder) in [
         ("/srv/door.json", Some("/srv")),
