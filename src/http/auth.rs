@@ -87,6 +87,13 @@ impl Guard {
     }
 }
 
+/// The name in the value of an `Authorization` header: whose it is only where that was admitted,
+/// and only for Basic; a token has none.
+pub fn user(authorization: &str) -> Option<String> {
+    let shown = String::from_utf8(behind(authorization, "Basic").and_then(decoded)?).ok()?;
+    shown.split_once(':').map(|(user, _)| user.to_owned())
+}
+
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
@@ -253,6 +260,21 @@ mod tests {
         let verdict = basic(&[("alice", "secret")], true).judge(None, Some("wrong"));
         let challenge = r#"Basic realm="TV \"one\\two\"" charset="UTF-8""#;
         assert_eq!(verdict, Verdict::Challenge(challenge.into()));
+    }
+
+    #[test]
+    fn a_name_is_in_basic_credentials_alone() {
+        for (authorization, name) in [
+            ("Basic YWxpY2U6c2VjcmV0", Some("alice")),
+            ("basic  YsO2YjpwOsOf", Some("böb")),
+            ("Basic OnNlY3JldA==", Some("")),
+            ("Basic YWxpY2VzZWNyZXQ=", None),
+            ("Basic alice:secret", None),
+            ("Bearer YWxpY2U6c2VjcmV0", None),
+            ("", None),
+        ] {
+            assert_eq!(user(authorization).as_deref(), name, "{authorization}");
+        }
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub struct Headers {
     pub x_forwarded_for: Vec<String>,
     /// `Via`.
     pub via: Via,
+    /// Whether there is an `Origin`: a page in a browser asks. Browsers say so with every POST
+    /// (Fetch standard, 3.2), and no page can keep them from it.
+    pub has_origin: bool,
 }
 
 impl Request {
@@ -194,6 +197,7 @@ fn headers(lines: &[Header<'_>]) -> Headers {
             "forwarded" => headers.forwarded.push(value()),
             "x-forwarded-for" => headers.x_forwarded_for.push(value()),
             "via" => headers.via.add(line.value),
+            "origin" => headers.has_origin = true,
             _ => {}
         }
     }
@@ -329,6 +333,9 @@ mod tests {
         assert_eq!(headers.x_forwarded_for, ["1.2.3.4, 5.6.7.8", "9.9.9.9"]);
         assert_eq!(headers.forwarded, ["for=1.2.3.4"]);
         assert_eq!(headers.via.to_string(), "1.1 a, 1.1 c");
+        assert!(!headers.has_origin);
+        let from_page = self::request("POST / HTTP/1.0\r\nORIGIN: null\r\n\r\n");
+        assert!(from_page.headers.has_origin);
         assert!(!format!("{request:?}").contains("s3cret"));
     }
 
