@@ -1,8 +1,9 @@
-//! The side port: metrics, health and status for operators and their tools.
+//! The side port: metrics, health and status for operators and their tools, and the door's lists.
 //!
 //! Owns its listeners, a thread that accepts on each, and a bounded number of short-lived threads,
 //! one a connection. Never touches a worker: it reads what workers publish.
 
+pub mod door;
 pub mod routes;
 pub mod streams;
 
@@ -21,13 +22,43 @@ use crate::http::response::Response;
 use crate::limits::{HEAD_BYTES_MAX, SIDE_CONNECTIONS_MAX, SIDE_TIMEOUT};
 use crate::resource::Node;
 
+pub use door::Porter;
+
+/// What the side port answers from.
+#[derive(Debug)]
+pub struct Desk {
+    /// What there is to tell.
+    node: Arc<Node>,
+    /// Where a door is configured: who speaks for it.
+    porter: Option<Porter>,
+    /// Says who has changed something.
+    log: Logger,
+}
+
+impl Desk {
+    /// A side port that answers from this. Without a porter there is no door to ask about.
+    pub fn new(node: &Arc<Node>, porter: Option<Porter>, log: Logger) -> Desk {
+        Desk { node: Arc::clone(node), porter, log }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// Their address.
+    pub address: IpAddr,
+    /// They are on this host.
+    pub is_local: bool,
+}
+
 /// Serves the side port on threads of its own, for as long as the process lives.
-pub fn start(listeners: Vec<TcpListener>, node: &Arc<Node>, log: &Logger) -> io::Result<()> {
+pub fn start(listeners: Vec<TcpListener>, desk: Desk) -> io::Result<()> {
+    let desk = Arc::new(desk);
     for listener in listeners {
-        let (node, log) = (Arc::clone(node), log.clone());
+        let desk = Arc::clone(&desk);
         std::thread::Builder::new().name("side".into()).spawn(move || {
-            if let Err(why) = serve(&listener, &node, &log) {
-                error!(log, "the side port is out of order: {why}";
+            if let Err(why) = serve(&listener, &desk) {
+                error!(desk.log, "the side port is out of order: {why}";
                     "event" => "error", "error" => "side");
             }
         })?;
@@ -35,7 +66,7 @@ pub fn start(listeners: Vec<TcpListener>, node: &Arc<Node>, log: &Logger) -> io:
     Ok(())
 }
 
-fn serve(listener: &TcpListener, node: &Arc<Node>, log: &Logger) -> io::Result<()> {
+fn serve(listener: &TcpListener, desk: &Arc<Desk>) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         if wait::readable([listener.as_fd()], None)? != [true] {
@@ -50,12 +81,12 @@ fn serve(listener: &TcpListener, node: &Arc<Node>, log: &Logger) -> io::Result<(
             open.fetch_sub(1, Ordering::AcqRel);
             continue;
         }
-        let (node, place, log) = (Arc::clone(node), Place(Arc::clone(&open)), log.clone());
+        let (desk, place) = (Arc::clone(desk), Place(Arc::clone(&open)));
         // Without a thread the connection is closed, and the place is free again.
         let _no_thread = std::thread::Builder::new().name("side".into()).spawn(move || {
             let _place = place;
             // Who asks here hangs up as he likes; there is nobody to tell.
-            let _hung_up = answer(socket, &node, &log);
+            let _hung_up = answer(socket, &desk);
         });
     }
 }
@@ -69,9 +100,9 @@ impl Drop for Place {
     }
 }
 
-fn answer(mut socket: TcpStream, node: &Node, log: &Logger) -> io::Result<()> {
+fn answer(mut socket: TcpStream, desk: &Desk) -> io::Result<()> {
     socket.set_nonblocking(false)?;
-    let is_local = is_local(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
+    let asker = Asker::at(socket.peer_addr()?.ip(), socket.local_addr()?.ip());
     let deadline = Instant::now() + SIDE_TIMEOUT;
     let mut head = Vec::new();
     let mut buffer = [0; 1024];
@@ -79,11 +110,7 @@ fn answer(mut socket: TcpStream, node: &Node, log: &Logger) -> io::Result<()> {
         match parse(&head) {
             Parsed::Part if head.len() <= HEAD_BYTES_MAX => {}
             Parsed::Whole(request, _) => {
-                break (
-                    request.method,
-                    request.version,
-                    routes::answer(node, &request, is_local, log),
-                );
+                break (request.method, request.version, routes::answer(desk, &request, asker));
             }
             Parsed::Part => return Ok(()),
             Parsed::Refused(error) => {
@@ -109,9 +136,13 @@ fn answer(mut socket: TcpStream, node: &Node, log: &Logger) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this host has connected to itself, by the loopback or by the address it is asked at.
-fn is_local(peer: IpAddr, own: IpAddr) -> bool {
-    peer.to_canonical().is_loopback() || peer == own
+impl Asker {
+    /// Who has connected from `peer` to `own`. This host connects to itself by the loopback or by
+    /// the address it is asked at.
+    fn at(peer: IpAddr, own: IpAddr) -> Asker {
+        let address = peer.to_canonical();
+        Asker { address, is_local: address.is_loopback() || peer == own }
+    }
 }
 
 fn left(deadline: Instant) -> io::Result<Duration> {

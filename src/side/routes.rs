@@ -1,8 +1,8 @@
 //! What the side port answers.
 
-use slog::{Logger, info};
+use slog::info;
 
-use super::streams;
+use super::{Asker, Desk, door, streams};
 use crate::http::request::{Method, Request};
 use crate::http::response::Response;
 use crate::resource::node::{Node, json, json_with};
@@ -15,16 +15,34 @@ const INDEX: &str = "restreamer\n\n/metrics     Prometheus text format\n\
                      /statistics  what has passed through, JSON\n\
                      /streams     streams, upstreams and viewers, JSON\n\
                      /drain       POST, from this host only: nobody new is to be sent here; \
-                     with ?off: they may\n";
-const PATHS: [&str; 8] =
-    ["/", "/metrics", "/health", "/live", "/ready", "/statistics", "/streams", "/drain"];
+                     with ?off: they may\n\
+                     /door        who may come in, JSON\n\
+                     /door/deny   POST, from this host or with credentials: ?network=CIDR is \
+                     denied; with &for=SECONDS: for so long\n\
+                     /door/allow  the same: it is allowed\n\
+                     /door/remove the same: what was said of ?network=CIDR is taken back\n";
+const PATHS: [&str; 12] = [
+    "/",
+    "/metrics",
+    "/health",
+    "/live",
+    "/ready",
+    "/statistics",
+    "/streams",
+    "/drain",
+    "/door",
+    "/door/deny",
+    "/door/allow",
+    "/door/remove",
+];
 
-/// Answers a request. `is_local` says that whoever asks is on this host.
-pub fn answer(node: &Node, request: &Request, is_local: bool, log: &Logger) -> Response {
-    let path = request.path.as_str();
+/// Answers a request.
+pub fn answer(desk: &Desk, request: &Request, asker: Asker) -> Response {
+    let (node, path) = (&*desk.node, request.path.as_str());
     match request.method {
         _ if !PATHS.contains(&path) => Response::text(404),
-        Method::Post if path == "/drain" => drain(node, request, is_local, log),
+        _ if path.starts_with("/door/") => door::change(desk, request, asker),
+        Method::Post if path == "/drain" => drain(desk, request, asker),
         _ if path == "/drain" => Response::text(405).header("Allow", "POST"),
         Method::Options => Response::allow(204),
         Method::Post | Method::Other => Response::allow(405),
@@ -35,6 +53,7 @@ pub fn answer(node: &Node, request: &Request, is_local: bool, log: &Logger) -> R
             "/ready" => ready(node),
             "/statistics" => json(&statistics::of(node)),
             "/streams" => json(&streams::of(node)),
+            "/door" => door::list(desk),
             _index => Response::with_body(200, "text/plain; charset=utf-8", INDEX.as_bytes()),
         },
     }
@@ -53,14 +72,15 @@ fn ready(node: &Node) -> Response {
 }
 
 /// The metrics may be everybody's to read; where viewers go is not everybody's to say.
-fn drain(node: &Node, request: &Request, is_local: bool, log: &Logger) -> Response {
-    if !is_local {
+fn drain(desk: &Desk, request: &Request, asker: Asker) -> Response {
+    // A page in a browser on this host is somebody else's.
+    if !asker.is_local || request.headers.has_origin {
         return Response::text(403);
     }
-    let drains = request.query.expose() != "off";
+    let (node, drains) = (&*desk.node, request.query.expose() != "off");
     if node.drain(drains) {
         let what = if drains { "draining: nobody new is to be sent here" } else { "takes viewers" };
-        info!(log, "{what}"; "event" => "drain", "draining" => drains);
+        info!(desk.log, "{what}"; "event" => "drain", "draining" => drains);
     }
     json(&health::of(node))
 }
