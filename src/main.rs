@@ -1,5 +1,5 @@
 //! The program: `restreamer FILE` serves, `--check` only reads the file, `demo` needs neither;
-//! `health` and `drain` ask a node that runs.
+//! `health`, `drain` and `door` ask a node that runs.
 
 #![forbid(unsafe_code)]
 
@@ -11,9 +11,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use restreamer::boot::{self, BootError, Remark, Running};
-use restreamer::cli::{Cli, Command, Demo, Drain, Health, Node, Serve};
+use restreamer::cli::{
+    Cli, Command, Demo, Door, DoorChange, DoorList, DoorNode, DoorRemoval, Drain, Health, Node,
+    Serve,
+};
 use restreamer::config::{self, Config, Listen, Parsed, ProblemKind, Remote, StreamConfig};
-use restreamer::operator::{OperatorError, SidePort, Wishes};
+use restreamer::door::Change;
+use restreamer::operator::{Asked, OperatorError, SidePort, Wishes};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -21,6 +25,7 @@ fn main() -> ExitCode {
         Some(Command::Demo(demo)) => serve_demo(demo),
         Some(Command::Health(health)) => tell_health(health),
         Some(Command::Drain(drain)) => tell_to_drain(drain),
+        Some(Command::Door(door)) => tell_door(door),
         None if cli.serve.check => check(&cli.serve),
         None => serve_file(&cli.serve),
     }
@@ -91,23 +96,66 @@ fn tell_to_drain(drain: &Drain) -> ExitCode {
     told(left.map(|viewers| format!("{state}: {viewers} viewers are here")))
 }
 
+fn tell_door(door: &Door) -> ExitCode {
+    let (node, network, change) = match door {
+        Door::List(list) => return tell_rules(list),
+        Door::Deny(DoorChange { network, node, lasting }) => {
+            (node, *network, Change::Deny { network: *network, lasting: *lasting })
+        }
+        Door::Allow(DoorChange { network, node, lasting }) => {
+            (node, *network, Change::Allow { network: *network, lasting: *lasting })
+        }
+        Door::Remove(DoorRemoval { network, node }) => {
+            (node, *network, Change::Remove { network: *network })
+        }
+    };
+    let Some(port) = door_port(node) else { return ExitCode::FAILURE };
+    told(port.change_door(&change).and_then(|answer| {
+        let door = answer.door()?;
+        if let Some(reservation) = door.reservation() {
+            complain(format_args!("restreamer: {reservation}"));
+        }
+        Ok(door.of(network))
+    }))
+}
+
+fn tell_rules(list: &DoorList) -> ExitCode {
+    let Some(port) = door_port(&list.node) else { return ExitCode::FAILURE };
+    told(port.door().and_then(|answer| {
+        let text = if list.json { answer.raw() } else { answer.door()?.to_string() };
+        Ok(text.trim_end().to_owned())
+    }))
+}
+
 /// Where a node is asked.
 fn side_port(node: &Node) -> Option<SidePort> {
-    let port =
-        side(node).and_then(|side| SidePort::at(side.as_ref()).map_err(|why| why.to_string()));
+    port(side(node, None))
+}
+
+/// Where a node is asked about its door.
+fn door_port(asked: &DoorNode) -> Option<SidePort> {
+    port(side(&asked.node, asked.password_file.as_deref()))
+}
+
+fn port(asked: Result<Asked, String>) -> Option<SidePort> {
+    let port = asked.and_then(|asked| SidePort::at(asked).map_err(|why| why.to_string()));
     port.map_err(|why| complain(format_args!("restreamer: {why}"))).ok()
 }
 
 /// What was said of the side port: on the command line, or in the file.
-fn side(node: &Node) -> Result<Option<Listen>, String> {
+fn side(node: &Node, password_file: Option<&Path>) -> Result<Asked, String> {
     if let Some(text) = &node.side {
-        return text.parse().map(Some).map_err(|why| format!("--side: {why}"));
+        let asked = text.parse::<Asked>().map_err(|why| format!("--side: {why}"))?;
+        let Some(file) = password_file else { return Ok(asked) };
+        let at = |why: String| format!("{}: {why}", file.display());
+        let text = std::fs::read_to_string(file).map_err(|why| at(why.to_string()))?;
+        return asked.with_password(&text).map_err(|why| at(why.to_string()));
     }
     let parsed = config::load(&node.file).map_err(|why| why.to_string())?;
     let name = node.file.display();
     let config = parsed.config;
     config
-        .map(|config| config.side)
+        .map(|config| Asked { side: config.side, credentials: None })
         .ok_or_else(|| format!("{name} has mistakes; see restreamer --check {name}"))
 }
 

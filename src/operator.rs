@@ -1,8 +1,11 @@
-//! What a running node is asked from its own command line: whether it is well, and to drain.
+//! What a running node is asked from its own command line: whether it is well, to drain, and whom
+//! to let in.
 //!
 //! Owns the questions to the side port and what their answers mean. Never touches the node but by
 //! its side port. Blocks. Driven by `main`, in a process of its own.
 
+pub mod asked;
+pub mod door;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +18,8 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Listen;
 use crate::limits::{DRAIN_QUESTION_INTERVAL, OPERATOR_ANSWER_BYTES_MAX, OPERATOR_TIMEOUT};
+
+pub use asked::{Asked, AskedError, Credentials};
 
 /// Why a node was not asked, or is not well.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +46,19 @@ pub enum OperatorError {
         /// The answer's status.
         status: u16,
     },
+    /// The node says why it does not.
+    #[error("{url} answered {status}: {error}")]
+    Declined {
+        /// What was asked.
+        url: String,
+        /// The answer's status.
+        status: u16,
+        /// Its reason.
+        error: String,
+    },
+    /// There is nothing to show the node.
+    #[error(transparent)]
+    Credentials(#[from] AskedError),
     /// An answer that no node gives.
     #[error("{url} is no node's side port: {error}")]
     Garbled {
@@ -135,16 +153,19 @@ struct Health {
     viewer: usize,
 }
 
-/// The side port of a node on this host.
+/// The side port of a node.
 #[derive(Debug)]
 pub struct SidePort {
     agent: ureq::Agent,
     address: String,
+    /// Of these only the door takes notice.
+    credentials: Option<Credentials>,
 }
 
 impl SidePort {
     /// Where a node that listens so is asked: one that listens everywhere, on the loopback.
-    pub fn at(side: Option<&Listen>) -> Result<SidePort, OperatorError> {
+    pub fn at(asked: Asked) -> Result<SidePort, OperatorError> {
+        let Asked { side, credentials } = asked;
         let side = side.ok_or(OperatorError::NoSidePort)?;
         if side.port == 0 {
             return Err(OperatorError::AnyPort);
@@ -163,7 +184,7 @@ impl SidePort {
             .timeout_global(Some(OPERATOR_TIMEOUT))
             .build()
             .new_agent();
-        Ok(SidePort { agent, address })
+        Ok(SidePort { agent, address, credentials })
     }
 
     /// Whether the node is well; answers what there is to say of it.
@@ -207,15 +228,27 @@ fn read<T: DeserializeOwned>(
     expected: &[u16],
     answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Result<T, OperatorError> {
-    let silent = |error| OperatorError::Silent { url: url.to_owned(), error: Box::new(error) };
-    let mut answer = answer.map_err(silent)?;
-    let status = answer.status().as_u16();
+    let (status, body) = whole(url, answer)?;
     if !expected.contains(&status) {
         return Err(OperatorError::Refused { url: url.to_owned(), status });
     }
+    serde_json::from_slice(&body).map_err(|error| garbled(url, error))
+}
+
+/// An answer with its body.
+fn whole(
+    url: &str,
+    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Result<(u16, Vec<u8>), OperatorError> {
+    let silent = |error| OperatorError::Silent { url: url.to_owned(), error: Box::new(error) };
+    let mut answer = answer.map_err(silent)?;
+    let status = answer.status().as_u16();
     let body = answer.body_mut().with_config().limit(OPERATOR_ANSWER_BYTES_MAX).read_to_vec();
-    serde_json::from_slice(&body.map_err(silent)?)
-        .map_err(|error| OperatorError::Garbled { url: url.to_owned(), error })
+    Ok((status, body.map_err(silent)?))
+}
+
+fn garbled(url: &str, error: serde_json::Error) -> OperatorError {
+    OperatorError::Garbled { url: url.to_owned(), error }
 }
 
 fn judge(

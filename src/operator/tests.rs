@@ -67,9 +67,10 @@ fn a_node_that_listens_everywhere_is_asked_on_the_loopback() {
         ("[fd00::1]:1", "[fd00::1]:1"),
         ("localhost:1", "localhost:1"),
     ] {
-        assert_eq!(SidePort::at(Some(&side.parse().unwrap())).unwrap().address, address);
+        assert_eq!(SidePort::at(side.parse().unwrap()).unwrap().address, address);
     }
-    assert!(matches!(SidePort::at(None), Err(OperatorError::NoSidePort)));
-    let any = SidePort::at(Some(&"localhost:0".parse().unwrap()));
+    let none = SidePort::at(Asked { side: None, credentials: None });
+    assert!(matches!(none, Err(OperatorError::NoSidePort)));
+    let any = SidePort::at("localhost:0".parse().unwrap());
     assert!(matches!(any, Err(OperatorError::AnyPort)));
 }
