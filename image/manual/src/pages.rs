@@ -53,16 +53,35 @@ const SECTIONS: [(&str, &[(&str, &str)]); 4] = [
 
 /// The pages of the program and of each of its commands, with the names of their files.
 pub(super) fn commands(command: Command) -> Vec<(String, String)> {
-    let mut command = command.disable_help_subcommand(true);
+    let mut command = without_help(command);
     command.build();
-    let subcommands = command.get_subcommands().filter(|one| !one.is_hide_set());
-    let mut pages: Vec<_> = subcommands
-        .map(|one| (page_name(one), render(one.clone(), &[], &["restreamer.1".to_owned()])))
-        .collect();
-    let also = pages.iter().map(|(name, _)| name.clone());
+    let mut pages = Vec::new();
+    for one in subcommands(&command) {
+        below(one, page_name(&command), &mut pages);
+    }
+    let also = subcommands(&command).map(page_name);
     let also: Vec<_> = also.chain(["restreamer.json.5".to_owned()]).collect();
     pages.push((page_name(&command), render(command, &SECTIONS, &also)));
     pages
+}
+
+/// The pages of a command that belongs to the one on page `above`, and of all that belong to it.
+fn below(command: &Command, above: String, pages: &mut Vec<(String, String)>) {
+    for one in subcommands(command) {
+        below(one, page_name(command), pages);
+    }
+    let also = std::iter::once(above).chain(subcommands(command).map(page_name));
+    let also: Vec<_> = also.collect();
+    pages.push((page_name(command), render(command.clone(), &[], &also)));
+}
+
+fn subcommands(command: &Command) -> impl Iterator<Item = &Command> {
+    command.get_subcommands().filter(|one| !one.is_hide_set())
+}
+
+/// A page has no use for the command `help`, which every command with commands of its own has.
+fn without_help(command: Command) -> Command {
+    command.disable_help_subcommand(true).mut_subcommands(without_help)
 }
 
 /// The page of the configuration file.

@@ -61,28 +61,31 @@ fn pages_and_completions_know_every_option_and_command() {
     let (_folder, files) = made();
     let mut program = Cli::command();
     program.build();
-    let page = text(&files, "man/restreamer.1");
     let shells = ["restreamer.bash", "_restreamer", "restreamer.fish"];
     let shells = shells.map(|name| text(&files, &format!("completions/{name}")));
-    let mut seen = 0;
-    for command in program.get_subcommands().filter(|one| one.get_name() != "help") {
-        let name = command.get_name();
-        assert!(page.contains(&format!("restreamer\\-{name}(1)")), "{name}: {page}");
-        text(&files, &format!("man/restreamer-{name}.1"));
-        assert!(shells.iter().all(|shell| shell.contains(name)), "{name}");
-    }
-    for command in [&program].into_iter().chain(program.get_subcommands()) {
-        let Some(name) = command.get_display_name().filter(|name| !name.ends_with("help")) else {
-            continue;
-        };
+    let mut left = vec![&program];
+    let (mut pages, mut options) = (0, 0);
+    while let Some(command) = left.pop() {
+        let name = command.get_display_name().unwrap_or(command.get_name());
         let page = text(&files, &format!("man/{name}.1"));
+        pages += 1;
+        for one in command.get_subcommands().filter(|one| one.get_name() != "help") {
+            let title = one.get_display_name().unwrap();
+            let reference = format!("{}(1)", title.replace('-', "\\-"));
+            assert!(page.contains(&reference), "{title}: {page}");
+            assert!(shells.iter().all(|shell| shell.contains(one.get_name())), "{title}");
+            left.push(one);
+        }
         for option in command.get_arguments().filter_map(clap::Arg::get_long) {
-            seen += 1;
+            options += 1;
             assert!(page.contains(&option.replace('-', "\\-")), "{name}: {option}");
             assert!(shells.iter().all(|shell| shell.contains(option)), "{name}: {option}");
         }
+        assert!(!page.contains("help\\-") && !page.contains("\\-help(1)"), "{name}: {page}");
     }
-    assert!(seen >= 3, "only {seen} options");
+    assert!(pages >= 9 && options >= 20, "only {pages} pages and {options} options");
+    let made = files.iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "1"));
+    assert_eq!(made.count(), pages, "a page for every command, and no other");
 }
 
 #[test]
