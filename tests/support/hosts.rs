@@ -17,7 +17,10 @@ pub struct Hosts {
 
 /// Runs `ip` on the host that the calling thread is on.
 pub fn ip(arguments: &str) {
-    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    // A route of IPv6 needs to be asked for as such.
+    let family = arguments.contains(':').then_some("-6");
+    let all = family.into_iter().chain(arguments.split(' '));
+    let output = Command::new("ip").args(all).output().unwrap();
     let why = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments}: {why}");
 }
@@ -57,6 +60,33 @@ impl Hosts {
             };
             scope.spawn(run).join().unwrap()
         })
+    }
+
+    /// Gives the sender one more address, which the node finds on the cable as well.
+    pub fn add_source(&self, address: IpAddr) {
+        let (bits, how) = if address.is_ipv4() { (32, "") } else { (128, " nodad") };
+        Hosts::on(&self.sender, || ip(&format!("addr add {address}/{bits} dev cable{how}")));
+        Hosts::on(&self.node, || ip(&format!("route add {address}/{bits} dev cable")));
+    }
+
+    /// Has the node answer a network by the cable, though nobody has an address of it.
+    pub fn add_network(&self, network: &str) {
+        let via = if network.contains(':') { "fd13::1" } else { "10.213.0.1" };
+        Hosts::on(&self.node, || ip(&format!("route add {network} via {via}")));
+    }
+
+    /// A number that the kernel counts for a host, by the names in `/proc/net/snmp` and
+    /// `/proc/net/netstat`.
+    pub fn counted(host: &str, kind: &str, name: &str) -> u64 {
+        let text = Hosts::on(host, || {
+            let read = |file| std::fs::read_to_string(format!("/proc/thread-self/net/{file}"));
+            read("snmp").unwrap() + &read("netstat").unwrap()
+        });
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(&format!("{kind}:")));
+        let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+        let mut all = names.split_whitespace().zip(values.split_whitespace());
+        let (_, value) = all.find(|(found, _)| *found == name).unwrap();
+        value.parse().unwrap()
     }
 
     /// Pulls the cable.

@@ -8,6 +8,7 @@ pub mod crowd;
 pub mod datagram;
 pub mod hosts;
 pub mod http;
+pub mod knock;
 pub mod media;
 pub mod node;
 pub mod packets;
