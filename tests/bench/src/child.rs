@@ -41,6 +41,19 @@ impl Child {
         Ok(ticks / TICKS_PER_SECOND)
     }
 
+    /// Time of the first thread with this name so far, in seconds: user and system time, to the
+    /// nanosecond (Documentation/scheduler/sched-stats.rst).
+    pub(crate) fn thread_seconds(&self, name: &str) -> io::Result<f64> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.running.id()))? {
+            let thread = thread?.path();
+            if fs::read_to_string(thread.join("comm"))?.trim() == name {
+                let text = fs::read_to_string(thread.join("schedstat"))?;
+                return Ok(text.split(' ').next().map_or(0.0, number) / 1e9);
+            }
+        }
+        Err(io::Error::other(format!("there is no thread {name}")))
+    }
+
     /// Resident memory, in MB.
     pub(crate) fn resident_mb(&self) -> io::Result<f64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.running.id()))?;
@@ -78,12 +91,31 @@ pub(crate) fn busy_seconds() -> io::Result<[f64; 2]> {
 }
 
 fn busy_seconds_of(core: &str, stat: &str) -> f64 {
-    let prefix = format!("cpu{core} ");
-    let line = stat.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default();
-    let ticks: Vec<f64> = line.split_whitespace().map(number).collect();
-    // user nice system idle iowait irq softirq steal …
+    let ticks = ticks_of(core, stat);
     let busy = [0, 1, 2, 5, 6].iter().filter_map(|&field| ticks.get(field)).sum::<f64>();
     busy / TICKS_PER_SECOND
+}
+
+/// User, nice, system, idle, iowait, irq, softirq, steal and so on (proc(5)).
+fn ticks_of(core: &str, stat: &str) -> Vec<f64> {
+    let prefix = format!("cpu{core} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default();
+    line.split_whitespace().map(number).collect()
+}
+
+/// Seconds of the measured core.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Busy {
+    /// That it has not been idle.
+    pub(crate) all: f64,
+    /// That it has been in softirqs.
+    pub(crate) softirq: f64,
+}
+
+pub(crate) fn busy() -> io::Result<Busy> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let softirq = ticks_of(CORE, &text).get(6).map_or(0.0, |ticks| ticks / TICKS_PER_SECOND);
+    Ok(Busy { all: busy_seconds_of(CORE, &text), softirq })
 }
 
 fn number(text: &str) -> f64 {

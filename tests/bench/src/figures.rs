@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::flood::Flooded;
 use crate::kernel::Kernel;
 use crate::target::{Target, Verdict};
 
@@ -45,6 +46,9 @@ pub(crate) struct Figures {
     /// Mean bytes of one stream in one turn.
     pub(crate) chunk_bytes: f64,
     pub(crate) joins: Option<Joins>,
+    /// Where there was a flood.
+    #[serde(default)]
+    pub(crate) flooded: Option<Flooded>,
     /// Of the window; none in runs that were saved before it was measured.
     #[serde(default)]
     pub(crate) kernel: Kernel,
@@ -92,6 +96,10 @@ impl Figures {
         {
             *ours = ours.zip(theirs).map(|(ours, theirs)| ours + theirs).or(*ours);
         }
+        if let (Some(ours), Some(theirs)) = (&mut self.flooded, &other.flooded) {
+            let both = ours.uncounted.zip(theirs.uncounted);
+            ours.uncounted = both.map(|(ours, theirs)| ours.abs() + theirs.abs());
+        }
         if let (Some(ours), Some(theirs)) = (&mut self.joins, &other.joins) {
             ours.missing += theirs.missing;
             ours.slowest_ms = ours.slowest_ms.max(theirs.slowest_ms);
@@ -135,13 +143,14 @@ impl Outcome {
         ratio.is_finite().then_some(ratio)
     }
 
-    /// What rounds are ordered by.
+    /// What rounds are ordered by: what the scenario is about.
     fn rank(&self) -> f64 {
-        self.cpu_ratio().unwrap_or(self.judged().cpu_seconds)
+        let growth = self.judged().flooded.as_ref().map(Flooded::growth);
+        growth.or(self.cpu_ratio()).unwrap_or(self.judged().cpu_seconds)
     }
 
-    /// The round whose ratio (of one alone: whose CPU time) is the median, with what went wrong
-    /// in all of them.
+    /// The round whose ratio (of one alone: whose CPU time; with a flood: whose growth by it) is
+    /// the median, with what went wrong in all of them.
     pub(crate) fn of_rounds(mut rounds: Vec<Outcome>, targets: &[Target]) -> Option<Outcome> {
         rounds.sort_by(|a, b| a.rank().total_cmp(&b.rank()));
         let middle = rounds.len() / 2;

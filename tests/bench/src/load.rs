@@ -125,6 +125,8 @@ fn round(arguments: &Arguments, scenario: Scenario, subjects: &[Subject]) -> io:
     // Who is measured alone is compared with its company, if it has any.
     let company = measured.get(1).filter(|_| scenario.subjects.len() == 1);
     let beside = scenario.subjects.get(1).map(|subject| subject.name().to_owned());
+    // Two that are flooded are not compared by what they spend on their viewers.
+    let beside = beside.filter(|_| scenario.flood.is_none());
     let beside = beside.or_else(|| company.map(|figures: &Figures| figures.who.clone()));
     Ok(Outcome {
         scenario: scenario.name.to_owned(),

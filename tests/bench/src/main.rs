@@ -33,6 +33,8 @@
 //! - *Tiers*: three servers in a row on the measured core, each with the same viewers. What a tier
 //!   adds to the delay is the difference to the one before. A tier's viewers wait for half a turn
 //!   of each server on the way at the median, and for a turn at worst, if turns fall as they like.
+//! - *Flood*: attempts to connect that are denied, every other second of the window (`flood`): what
+//!   the worker's thread takes more of a core meanwhile, and the core itself.
 //! - *Dropped*: by the server's own count of packets that viewers missed.
 //! - *Resident memory*: `VmRSS` at the end of the window.
 #![forbid(unsafe_code)]
@@ -43,6 +45,10 @@ mod child;
 mod crowd;
 mod delays;
 mod figures;
+mod flood;
+#[path = "../../support/hosts.rs"]
+#[expect(dead_code, unreachable_pub, reason = "the tests use more of it")]
+mod hosts;
 mod kernel;
 mod knob;
 mod knobs;
@@ -55,6 +61,9 @@ mod report;
 mod scenario;
 mod source;
 mod subject;
+#[path = "../../support/syn.rs"]
+#[expect(unreachable_pub, reason = "it is the tests' as well")]
+mod syn;
 mod target;
 mod tiers;
 mod viewer;

@@ -10,6 +10,7 @@ use crate::child::busy_seconds;
 use crate::crowd::{Crowd, Phase, Tally};
 use crate::delays::Delays;
 use crate::figures::{Figures, Joins, float};
+use crate::flood::{Flooded, Ground};
 use crate::kernel::{Kernel, Sample};
 use crate::packet::Clock;
 use crate::scenario::Scenario;
@@ -33,6 +34,22 @@ pub(crate) fn measure(
     asked: Duration,
     turn_ms: f64,
 ) -> io::Result<Vec<Figures>> {
+    if scenario.flood.is_none() {
+        return measure_on(None, subject, server, scenario, asked, turn_ms);
+    }
+    let ground = Ground::new()?;
+    ground.on_server(|| measure_on(Some(&ground), subject, server, scenario, asked, turn_ms))
+}
+
+/// The same, on this ground if there is to be a flood.
+fn measure_on(
+    ground: Option<&Ground>,
+    subject: Subject,
+    server: &Path,
+    scenario: Scenario,
+    asked: Duration,
+    turn_ms: f64,
+) -> io::Result<Vec<Figures>> {
     let scenario = subject.share(scenario);
     let alone = Sample::take()?;
     let clock = Clock::start();
@@ -42,7 +59,7 @@ pub(crate) fn measure(
     let running = subject.start(server, &scenario, &source, period)?;
     wait(&running, &scenario, &source)?;
     let length = scenario.window(asked);
-    let watched = watch(&running, &scenario, alone, length, &source, clock)?;
+    let watched = watch(&running, &scenario, ground, alone, length, &source, clock)?;
     let mut all: Vec<_> =
         watched.iter().map(|(window, tally)| window.figures(&scenario, tally)).collect();
     if subject.ends_with_source() {
@@ -111,6 +128,7 @@ struct Window {
     dropped_packets: Option<f64>,
     skips: Option<f64>,
     kernel: Kernel,
+    flooded: Option<Flooded>,
 }
 
 /// What a process says of itself, since it began.
@@ -137,6 +155,7 @@ impl Reading {
 fn watch(
     running: &Running,
     scenario: &Scenario,
+    ground: Option<&Ground>,
     alone: Sample,
     length: Duration,
     source: &Source,
@@ -160,7 +179,12 @@ fn watch(
     let (bytes, busy) = (source.bytes(), busy_seconds()?);
     let began = Instant::now();
     enter(Phase::Window);
-    let kernel = Kernel::watch(alone, length)?;
+    let (kernel, flooded) = match (ground, scenario.flood) {
+        (Some(ground), Some(rate)) => {
+            (Kernel::default(), Some(ground.watch(running, rate, length)?))
+        }
+        _ => (Kernel::watch(alone, length)?, None),
+    };
     enter(Phase::Nothing);
     let cpu_after = cpu()?;
     let (seconds, bytes) = (began.elapsed().as_secs_f64(), source.bytes() - bytes);
@@ -184,6 +208,7 @@ fn watch(
             dropped_packets: now.dropped_packets,
             skips: now.skips,
             kernel,
+            flooded: flooded.clone(),
         };
         watched.push((window, crowd.stop()?));
     }
@@ -229,6 +254,7 @@ impl Window {
                 slowest_ms: milliseconds(tally.joins.longest()),
                 before_p99_ms: percentile_ms(&tally.delays_before, 99),
             }),
+            flooded: self.flooded.clone(),
             kernel: self.kernel,
         }
     }

@@ -193,6 +193,7 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
         ));
     }
     lines.extend(added_by_tiers(outcome));
+    lines.extend(outcome.measured.iter().filter_map(|figures| flooded(name, figures)));
     if outcome.bits_per_second == 0 {
         lines.push(format!(
             "{name}: {:.2} s of CPU in {:.0} s, {:.0} turns",
@@ -209,6 +210,27 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
         }
     }
     lines
+}
+
+/// What a flood has changed.
+fn flooded(name: &str, figures: &Figures) -> Option<String> {
+    let of = figures.flooded.as_ref()?;
+    let counted = match of.uncounted {
+        None => "counted by nobody".to_owned(),
+        Some(uncounted) => format!("{uncounted:.0} of them not counted as denied"),
+    };
+    let both =
+        |[without, with]: [f64; 2]| format!("{:.1} % -> {:.1} %", without * 100.0, with * 100.0);
+    Some(format!(
+        "{name}: {}: {:.0} SYNs a second, {counted}; the worker's thread took {:+.1} % of a core \
+         ({}), the core was busy {}, in softirqs {}",
+        figures.who,
+        of.per_second,
+        of.growth() * 100.0,
+        both(of.worker),
+        both(of.core),
+        both(of.softirq),
+    ))
 }
 
 /// The delay of each tier, and what it adds to that of the one before.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::options::Options;
 use crate::subject::Subject;
 use crate::target::{
-    DROPPED_PACKETS, JOINERS_MISSING, LOST_PACKETS, Target, added_p50_turns, added_p99_turns,
-    core_share, cpu_ratio, p50_ms, p50_ratio, p99_ms, p99_ratio, resident_mib, slowest_join_ms,
+    DROPPED_PACKETS, JOINERS_MISSING, LOST_PACKETS, Target, UNCOUNTED_SYNS, added_p50_turns,
+    added_p99_turns, core_share, cpu_ratio, p50_ms, p50_ratio, p99_ms, p99_ratio, resident_mib,
+    slowest_join_ms, worker_growth,
 };
 use crate::tiers::TIERS;
 
@@ -20,6 +21,8 @@ pub(crate) struct Scenario {
     pub(crate) bits_per_second: u64,
     /// Milliseconds, if the turn is not to be adaptive.
     pub(crate) turn: Option<u32>,
+    /// SYNs a second from addresses that are nobody's, every other second of the window.
+    pub(crate) flood: Option<u32>,
     /// Measured in this order: the first is judged, the second is what it is compared with.
     pub(crate) subjects: &'static [Subject],
     pub(crate) targets: &'static [Target],
@@ -91,6 +94,7 @@ pub(crate) const FAN_OUT: Scenario = Scenario {
     audience: NOBODY,
     bits_per_second: 8_000_000,
     turn: None,
+    flood: None,
     subjects: &[Subject::Server, Subject::Bare],
     targets: &[],
     options: Options::NONE,
@@ -98,7 +102,7 @@ pub(crate) const FAN_OUT: Scenario = Scenario {
 };
 
 /// All there are. The targets are those that the product was given.
-const SCENARIOS: [Scenario; 19] = [
+const SCENARIOS: [Scenario; 20] = [
     Scenario {
         name: "1000",
         audience: Audience { whole: 1000, ..NOBODY },
@@ -168,6 +172,16 @@ const SCENARIOS: [Scenario; 19] = [
         subjects: &[Subject::Server],
         // No figure was given for "nothing".
         targets: &[core_share(0.01)],
+        ..FAN_OUT
+    },
+    Scenario {
+        name: "flood",
+        audience: Audience { whole: 200, ..NOBODY },
+        flood: Some(20_000),
+        subjects: &[Subject::Door, Subject::DoorAtAccept, Subject::NoDoor],
+        targets: &[LOST_PACKETS, DROPPED_PACKETS, UNCOUNTED_SYNS, worker_growth(0.05)],
+        // It takes root, and two hosts.
+        usual: false,
         ..FAN_OUT
     },
     relay("relay-1-20ms", 500, 500, 20),

@@ -2,6 +2,7 @@
 //!
 //! Peers are measured where they are installed, with one thread each and no log of requests.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -9,10 +10,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::child::Child;
+use crate::flood;
 use crate::peers;
 use crate::scenario::Scenario;
 use crate::source::{Greeting, Source};
@@ -25,6 +27,12 @@ pub(crate) enum Subject {
     Server,
     /// The server with nobody but the live viewers.
     Alone,
+    /// The server with a door that denies the flood's network.
+    Door,
+    /// The same without the capability that the door in the kernel takes.
+    DoorAtAccept,
+    /// The server at the same place, without a door.
+    NoDoor,
     /// One of three servers in a row, by its number; they are started and measured together.
     Tier(usize),
     /// The bare loop, packed.
@@ -62,6 +70,9 @@ impl Subject {
         match self {
             Subject::Server => "server",
             Subject::Alone => "server, live viewers alone",
+            Subject::Door => "door in the kernel",
+            Subject::DoorAtAccept => "door at accept",
+            Subject::NoDoor => "no door",
             Subject::Tier(0) => "first tier",
             Subject::Tier(1) => "second tier",
             Subject::Tier(_) => "third tier",
@@ -80,6 +91,9 @@ impl Subject {
         match self {
             Subject::Server
             | Subject::Alone
+            | Subject::Door
+            | Subject::DoorAtAccept
+            | Subject::NoDoor
             | Subject::Tier(_)
             | Subject::Bare
             | Subject::Through
@@ -151,6 +165,27 @@ impl Subject {
                 let config = server_config(scenario, upstream, [viewers, address], dir.path());
                 Child::start(server.as_os_str(), &[write("config.json", config)?])?
             }
+            Subject::Door | Subject::DoorAtAccept | Subject::NoDoor => {
+                let address = free_address()?;
+                side = Some(address);
+                let upstream = |_| format!("tcp://{}", source.address);
+                // The flood comes in at another address than the viewers.
+                let all = SocketAddr::from(([0, 0, 0, 0], viewers.port()));
+                let config = server_config(scenario, upstream, [all, address], dir.path());
+                let mut config: Value = serde_json::from_str(&config)?;
+                if self != Subject::NoDoor {
+                    config["door"] = json!({ "deny": [flood::NETWORK] });
+                }
+                let file = write("config.json", config.to_string())?;
+                if self == Subject::DoorAtAccept {
+                    // CAP_SYS_ADMIN stands for CAP_BPF (capabilities(7)).
+                    let without = OsStr::new("--bounding-set=-bpf,-sys_admin");
+                    let arguments = [without, server.as_os_str(), file.as_os_str()];
+                    Child::start(OsStr::new("setpriv"), &arguments)?
+                } else {
+                    Child::start(server.as_os_str(), &[file])?
+                }
+            }
             Subject::Bare | Subject::Through | Subject::Written => {
                 let way = match self {
                     Subject::Through => "through",
@@ -200,7 +235,7 @@ impl Subject {
         Ok(running)
     }
 
-    fn start_peer(self, arguments: &[&std::ffi::OsStr]) -> io::Result<Child> {
+    fn start_peer(self, arguments: &[&OsStr]) -> io::Result<Child> {
         let program = self.program().and_then(find);
         let program = program.ok_or_else(|| io::Error::other("is not installed"))?;
         Child::start(program.as_os_str(), arguments)

@@ -107,6 +107,18 @@ pub(crate) const fn core_share(at_most: f64) -> Target {
     Target { what: "CPU seconds per second", of, at_most }
 }
 
+/// By how much of a core the worker's thread may take more while there is a flood.
+pub(crate) const fn worker_growth(at_most: f64) -> Target {
+    let of = |judged: &Figures, _: Option<&Figures>| Some(judged.flooded.as_ref()?.growth());
+    Target { what: "growth of the worker's share of a core by the flood", of, at_most }
+}
+
+pub(crate) const UNCOUNTED_SYNS: Target = Target {
+    what: "SYNs of the flood that were not counted as denied",
+    of: |judged, _| Some(judged.flooded.as_ref()?.uncounted?.abs()),
+    at_most: 0.0,
+};
+
 /// What each tier adds to the median delay, in its turns: the third is judged, beside the first.
 pub(crate) const fn added_p50_turns(at_most: f64) -> Target {
     let of = |third: &Figures, first: Option<&Figures>| {
@@ -127,6 +139,7 @@ pub(crate) const fn added_p99_turns(at_most: f64) -> Target {
 mod tests {
     use super::*;
     use crate::figures::Joins;
+    use crate::flood::Flooded;
 
     fn judge(target: Target, judged: &Figures, beside: Option<&Figures>) -> (&'static str, bool) {
         let verdict = target.judge(judged, beside);
@@ -164,6 +177,24 @@ mod tests {
             assert_eq!(verdict.is_pass(), figure < 0.9);
         }
         assert_eq!(judge(added_p50_turns(1.0), &third, None), ("UNMEASURED", false));
+    }
+
+    #[test]
+    fn a_flood_grows_the_worker_and_is_counted() {
+        let flooded = |uncounted| Figures {
+            flooded: Some(Flooded { worker: [0.25, 0.3125], uncounted, ..Flooded::default() }),
+            ..Figures::default()
+        };
+        for (target, uncounted, word) in [
+            (worker_growth(0.0625), None, "PASS"),
+            (worker_growth(0.0624), None, "FAIL"),
+            (UNCOUNTED_SYNS, Some(0.0), "PASS"),
+            (UNCOUNTED_SYNS, Some(-1.0), "FAIL"),
+            (UNCOUNTED_SYNS, None, "UNMEASURED"),
+        ] {
+            assert_eq!(judge(target, &flooded(uncounted), None).0, word, "{target:?}");
+        }
+        assert_eq!(judge(worker_growth(1.0), &Figures::default(), None).0, "UNMEASURED");
     }
 
     #[test]
