@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::door::{AtAccept, Door, Keeper};
 use crate::metrics::Metrics;
 use crate::resource::Node;
+use crate::side::Porter;
 use crate::worker::board::Board;
 use crate::worker::steer;
 
@@ -127,6 +128,12 @@ impl Minded {
     pub(super) fn at_accept(&self) -> AtAccept {
         self.keeper.at_accept()
     }
+}
+
+/// Who speaks for it at the side port.
+pub(super) fn porter(config: &Config, minded: Option<&Minded>) -> Option<Porter> {
+    let of_door = config.door.as_ref()?;
+    Some(Porter::new(Arc::clone(&minded?.keeper), &of_door.authentication))
 }
 
 /// Steers from now on by what the workers tell, where there is anything to steer.
