@@ -192,7 +192,7 @@ const MISTAKES: [(&str, Change, &str); 50] = [
     ("outputbuffer", To("0.5"), "outputbuffer"),
     ("refuse_with", To("500"), "refuse_with"),
     ("trusted_proxies", To("[\"x\"]"), "trusted_proxies[0]"),
-    ("door.deny", To("[\"10.0.0.0/8\", \"10.0.0/8\"]"), "door.deny[1]"),
+    ("door.deny", To("[\"203.0.113.0/24\", \"10.0.0/8\"]"), "door.deny[1]"),
     ("door.allow", To("[\"203.0.113.0/24\"]"), "door.allow[0]"),
     ("door.rate.per_second", To("0"), "door.rate.per_second"),
     ("door.rate.burst", To("0.5"), "door.rate.burst"),
