@@ -184,7 +184,7 @@ impl Store {
 
 fn read(path: &Path) -> Result<Vec<Kept>, Unreadable> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if is_of_nothing(&error) => return Ok(Vec::new()),
         file => file?,
     };
     let mut bytes = Vec::new();
@@ -198,6 +198,11 @@ fn read(path: &Path) -> Result<Vec<Kept>, Unreadable> {
         return Err(Unreadable::Version(contents.version));
     }
     Ok(contents.rules)
+}
+
+/// Whether there is no file, and no folder that it could be in.
+fn is_of_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Gives a file another name, which no other one has.

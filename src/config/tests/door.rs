@@ -65,12 +65,10 @@ fn a_network_is_in_one_list_and_once() {
 #[test]
 fn as_many_rules_as_there_is_room_for() {
     let list = |networks: std::ops::Range<usize>| {
-        let networks = networks.map(|n| format!("\"10.{}.{}\"", n >> 16, v4_tail(n)));
+        let networks =
+            networks.map(|n| format!("\"10.{}.{}.{}\"", n >> 16, (n >> 8) & 255, n & 255));
         networks.collect::<Vec<_>>().join(",")
     };
-    fn v4_tail(n: usize) -> String {
-        format!("{}.{}", (n >> 8) & 255, n & 255)
-    }
     let half = DOOR_RULES_MAX / 2;
     let lists = |more: usize| {
         let (deny, allow) = (list(0..half), list(half..DOOR_RULES_MAX + more));
