@@ -48,7 +48,9 @@ struct network {
 	struct address address;
 };
 
-enum verdict { ALLOW, DENY };
+// A network of which nobody has said anything is there only to be longer than one that is not meant
+// to hold it.
+enum verdict { ALLOW, DENY, UNSAID };
 
 struct rule {
 	// Connections that this rule has decided about.
@@ -139,8 +141,9 @@ static __always_inline bool load_source(void *packet, bool is_v4, struct address
 static __always_inline struct rule *rule_of(const struct address *source)
 {
 	struct network network = { .bits = 128, .address = *source };
+	struct rule *rule = bpf_map_lookup_elem(&rules, &network);
 
-	return bpf_map_lookup_elem(&rules, &network);
+	return rule && rule->verdict != UNSAID ? rule : NULL;
 }
 
 // From an address to the network that shares its rate.

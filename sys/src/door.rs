@@ -66,8 +66,8 @@ pub struct Settings {
     pub workers: u32,
 }
 
-/// A network of IPv6 addresses, those of IPv4 among them as `::ffff:0:0/96` (RFC 4291, section
-/// 2.5.5.2).
+/// A network of IPv6 addresses, or one of IPv4 addresses as a part of `::ffff:0:0/96` (RFC 4291,
+/// section 2.5.5.2). A network that holds all of that and more holds no address of IPv4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
     /// Any address of it.
@@ -75,6 +75,13 @@ pub struct Network {
     /// The length of its prefix, at most 128.
     pub bits: u8,
 }
+
+/// All addresses of IPv4.
+const IPV4: Network = Network { address: Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), bits: 96 };
+
+/// What the kernel is told of them while nobody says anything: a rule about `::/0`, or about another
+/// network with such a beginning, would be one about them too.
+const UNSAID: u64 = 2;
 
 impl Network {
     fn key(self) -> Key<[u8; 16]> {
@@ -161,6 +168,8 @@ pub struct Door {
     rules: LpmTrie<MapData, [u8; 16], RuleWords>,
     sources: HashMap<MapData, [u8; 16], u64>,
     counts: Array<MapData, CountWords>,
+    /// For so many sources.
+    room: usize,
 }
 
 // The loader's maps say nothing of themselves.
@@ -174,7 +183,9 @@ impl Door {
     /// Loads what admits connections. It has no effect before it is attached.
     pub fn load(settings: &Settings) -> Result<Door, LoadError> {
         check()?;
-        load(PROGRAMS, settings)
+        let mut door = load(PROGRAMS, settings)?;
+        door.remove(IPV4)?;
+        Ok(door)
     }
 
     /// Has a listening socket admit by the rules and the rate. Connections that are accepted from
@@ -192,6 +203,9 @@ impl Door {
 
     /// Removes the rule about exactly this network; one that is not there is no error.
     pub fn remove(&mut self, network: Network) -> io::Result<()> {
+        if network == IPV4 {
+            return self.rules.insert(&network.key(), [0, UNSAID], 0).map_err(of_map);
+        }
         match self.rules.remove(&network.key()).map_err(of_map) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
@@ -201,7 +215,10 @@ impl Door {
     /// Connections that the rule about this network has decided about since it was set.
     pub fn hits(&self, network: Network) -> io::Result<u64> {
         // The longest prefix that is not longer: this network's own, where it has a rule.
-        self.rules.get(&network.key(), 0).map(|[hits, _]| hits).map_err(of_map)
+        match self.rules.get(&network.key(), 0).map_err(of_map)? {
+            [_, UNSAID] => Err(missing()),
+            [hits, _] => Ok(hits),
+        }
     }
 
     /// What was counted.
@@ -212,13 +229,14 @@ impl Door {
     }
 
     /// Forgets sources that have been within their rate for so long: they are as good as new.
-    /// Answers how many are left. A call or two for each source.
+    /// Answers how many are left. A call or two for each source, and no more of them than there is
+    /// room for: while others come, some that were seen may be seen again.
     pub fn forget_idle(&mut self, idle: Duration) -> io::Result<usize> {
         let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
         let before = now.saturating_sub(idle).as_nanos();
         let mut left = 0;
         let mut forgotten = Vec::new();
-        for entry in &self.sources {
+        for entry in self.sources.iter().take(self.room) {
             let (source, due) = entry.map_err(of_map)?;
             if u128::from(due) < before { forgotten.push(source) } else { left += 1 }
         }
@@ -278,7 +296,8 @@ fn load(object: &[u8], settings: &Settings) -> Result<Door, LoadError> {
         .override_global("source_mask_v4", mask_v4, true)
         .override_global("source_mask_v6", &mask_v6, true)
         .override_global("workers", &settings.workers, true)
-        .map_max_entries("rules", settings.rules)
+        // One more is about those of IPv4.
+        .map_max_entries("rules", settings.rules.saturating_add(1))
         .map_max_entries("sources", settings.sources)
         .map_max_entries("listeners", steering::places(settings.workers));
     let mut programs = loader.load(object).map_err(|error| {
@@ -293,7 +312,8 @@ fn load(object: &[u8], settings: &Settings) -> Result<Door, LoadError> {
     let sources =
         HashMap::try_from(take(&mut programs, "sources")?).map_err(|error| unfit(&error))?;
     let counts = Array::try_from(take(&mut programs, "counts")?).map_err(|error| unfit(&error))?;
-    Ok(Door { programs, rules, sources, counts })
+    let room = usize::try_from(settings.sources).unwrap_or(usize::MAX);
+    Ok(Door { programs, rules, sources, counts, room })
 }
 
 /// A rate as the programs have it: the interval, and how far ahead of it a source may be, in

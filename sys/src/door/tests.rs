@@ -72,6 +72,25 @@ fn the_longest_prefix_decides_and_counts() {
 }
 
 #[test]
+fn a_network_of_ipv6_holds_no_address_of_ipv4() {
+    let rate = Rate { interval: Duration::from_mins(1), burst: 2 };
+    let mut door = Door::load(&Settings { rate: Some(rate), rules: 2, ..SETTINGS }).unwrap();
+    let (listener, address) = listener();
+    door.attach(listener.as_fd()).unwrap();
+    let everybody = Network { address: Ipv6Addr::UNSPECIFIED, bits: 0 };
+    door.set(everybody, Verdict::Deny).unwrap();
+    let _of_no_rule = connect_from([127, 0, 0, 1], address, PATIENCE).unwrap();
+    door.set(v4([0, 0, 0, 0], 0), Verdict::Deny).unwrap();
+    assert!(connect_from([127, 0, 0, 1], address, PATIENCE).is_err());
+    door.remove(v4([0, 0, 0, 0], 0)).unwrap();
+    let _again = connect_from([127, 0, 0, 1], address, PATIENCE).unwrap();
+    assert!(connect_from([127, 0, 0, 1], address, PATIENCE).is_err(), "beyond its rate");
+    assert_eq!(door.hits(everybody).unwrap(), 0);
+    let counts = Counts { admitted: 2, denied: 1, over_rate: 1, sources: 1, ..Counts::default() };
+    assert_eq!(door.counts().unwrap(), counts);
+}
+
+#[test]
 fn a_burst_comes_in_and_no_more() {
     // So slow that the test sees the burst alone.
     let rate = Rate { interval: Duration::from_mins(1), burst: 5 };
