@@ -2,8 +2,8 @@
 //! alone it does what it is for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -545,6 +545,69 @@ fn with_nothing_mounted_what_is_sent_to_it_is_served() {
     let body = watch(viewer, "/live.ts", signalled).expect("an orderly end");
     assert_eq!(body.len() % 188, 0, "whole packets");
     assert_eq!(engine.inspect("node")["State"]["ExitCode"], 0);
+}
+
+/// What the side port answers.
+fn side(engine: &Engine, method: &str, path: &str) -> String {
+    let mut socket = engine.inside(|| TcpStream::connect((Ipv4Addr::LOCALHOST, 9470)).unwrap());
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(socket, "{method} {path} HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+    answer
+}
+
+/// What becomes of a connection: bytes, or an error.
+fn met(engine: &Engine, address: IpAddr) -> std::io::Result<usize> {
+    let to = (address, 8000).into();
+    let mut socket =
+        engine.inside(|| TcpStream::connect_timeout(&to, Duration::from_millis(500)))?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    write!(socket, "GET /none HTTP/1.0\r\n\r\n")?;
+    socket.read(&mut [0; 64])
+}
+
+#[test]
+fn the_door_is_in_the_kernel_where_the_capability_is_given() {
+    let image = Image::of_ours();
+    let engine = Engine::start();
+    let name = load(&engine, image);
+    let dir = tempfile::tempdir_in(kept()).unwrap();
+    let config = json!({
+        "listen": ":8000", "side": ":9470",
+        "resources": [{ "type": "stream", "serve": "/live.ts", "remote": "udp://:5000" }],
+        "door": { "deny": ["127.0.0.0/8"], "state": "/var/lib/restreamer/door.json" },
+    });
+    let file = dir.path().join("mounted.json");
+    std::fs::write(&file, config.to_string()).unwrap();
+    let mount = format!("--volume={}:{CONFIGURATION}:ro", text(&file));
+    let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+    for (given, in_kernel, told, denied) in [
+        (&[][..], 0, "CAP_BPF is missing", ErrorKind::ConnectionReset),
+        (&["--cap-add=BPF"], 1, "the kernel keeps the door", ErrorKind::TimedOut),
+        (&["--cap-add=BPF", "--user=0:0"], 1, "the kernel keeps the door", ErrorKind::TimedOut),
+    ] {
+        let run = ["run", "--detach", "--name=node", "--volume=door:/var/lib/restreamer:U", &mount];
+        engine.ok(&[&run, &CONFINED[..], given, &[&profile(), &name]].concat());
+        let log = || said(&engine.podman(&["logs", "node"]));
+        eventually("a start", || log().contains("\"event\":\"listen\"").then_some(()));
+        assert!(log().contains(told), "{told}: {}", log());
+        let pid = engine.inspect("node")["State"]["Pid"].as_u64().unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(status.contains("CapEff:\t0000000000000000\n"), "{status}");
+        let metrics = side(&engine, "GET", "/metrics");
+        assert!(metrics.contains(&format!("restreamer_door_in_kernel {in_kernel}\n")), "{metrics}");
+        assert_eq!(met(&engine, v4).unwrap_err().kind(), denied, "{given:?}");
+        assert!(met(&engine, v6).unwrap() > 0, "{given:?}");
+        // The state is on a volume, which the next container has as well.
+        let listed = side(&engine, "GET", "/door");
+        let before = listed.contains("2001:db8::/32");
+        assert_eq!(before, !given.is_empty(), "{listed}");
+        let changed = side(&engine, "POST", "/door/deny?network=2001:db8::/32");
+        assert!(changed.contains("\"saved\":true"), "{changed}");
+        engine.ok(&["rm", "--force", "--time", "30", "node"]);
+    }
 }
 
 /// An authority, and by it a certificate for this host: `ca.pem`, `leaf.pem` and `leaf.key`.

@@ -151,6 +151,39 @@ fn the_schemas_refuse_what_is_wrong() {
     }
 }
 
+/// A line of a manifest as it is without its `#`, where that leaves a key or an item.
+fn uncommented(line: &str) -> String {
+    let Some((indent, offered)) = line.split_once("# ") else { return line.to_owned() };
+    let of_key = |(key, _): (&str, &str)| {
+        key.starts_with(char::is_lowercase) && key.bytes().all(|byte| byte.is_ascii_alphabetic())
+    };
+    let begun = offered.trim_start();
+    let is_key = begun.starts_with("- ") || begun.split_once(':').is_some_and(of_key);
+    let is_offer = is_key && indent.trim().is_empty();
+    if is_offer { format!("{indent}{offered}") } else { line.to_owned() }
+}
+
+#[test]
+fn what_comments_offer_is_known_as_well() {
+    std::fs::create_dir_all(kept()).unwrap();
+    let dir = tempfile::tempdir_in(kept()).unwrap();
+    for (file, offers) in [
+        ("edge/deployment.yaml", &["mountPath: /etc/ssl/certs"][..]),
+        ("node/daemonset.yaml", &["mountPath: /etc/ssl/certs", "- BPF", "runAsUser: 0"]),
+    ] {
+        let whole = repository().join("image/kubernetes").join(file);
+        let whole = std::fs::read_to_string(whole).unwrap();
+        let lines: Vec<_> = whole.lines().map(uncommented).collect();
+        for offer in offers {
+            assert!(lines.iter().any(|line| line.trim() == *offer), "{offer} in {file}");
+        }
+        let taken = dir.path().join("taken.yaml");
+        std::fs::write(&taken, lines.join("\n")).unwrap();
+        let (is_valid, said) = validate(&taken, VERSIONS[0]);
+        assert!(is_valid, "{file}: {said}");
+    }
+}
+
 #[test]
 fn what_belongs_together_finds_each_other() {
     for workload in workloads() {

@@ -133,6 +133,7 @@ fn installs_serves_upgrades_and_is_purged_without_a_trace() {
     let set = |name: &str| machine.ok(&["cat", &format!("/proc/sys/net/{name}")]);
     assert_eq!(set("core/somaxconn"), "8192\n", "the administrator's");
     assert_eq!(set("ipv4/tcp_max_syn_backlog"), "4096\n", "ours");
+    assert_eq!(set("ipv4/tcp_migrate_req"), "1\n", "ours");
     let first = process(&machine, "restreamer.service");
 
     // The administrator's part: another port, and an instance.
@@ -144,6 +145,9 @@ fn installs_serves_upgrades_and_is_purged_without_a_trace() {
     machine.ok(&["systemctl", "enable", "--now", "restreamer@second.service"]);
     machine.ok(&["systemctl", "restart", "restreamer.service"]);
     let instance = process(&machine, "restreamer@second.service");
+    for folder in ["restreamer", "restreamer-second"] {
+        machine.ok(&["sh", "-c", &format!("echo {{}} >/var/lib/{folder}/door.json")]);
+    }
 
     // A default that has changed asks; unattended, the edited file stays and the new one is beside.
     let unattended = ["dpkg", "--force-confdef", "--force-confold", "--install", "/root/2.deb"];
@@ -185,6 +189,7 @@ fn installs_serves_upgrades_and_is_purged_without_a_trace() {
     assert!(!root.join("usr/bin/restreamer").exists());
     assert!(!machine.run(&["pidof", "restreamer"]).status.success(), "none runs any more");
     assert_eq!(fs::read_to_string(&configuration).unwrap(), edited, "kept until purged");
+    machine.ok(&["test", "-s", "/var/lib/restreamer/door.json"]);
 
     machine.ok(&["dpkg", "--purge", "restreamer"]);
     let after = traces(&machine);
@@ -229,6 +234,8 @@ fn assert_installed(machine: &Machine) {
     machine.ok(&["restreamer", "--check", file]);
     let secret = machine.ok(&["stat", "--format=%a %U %G", file]);
     assert_eq!(secret.trim(), "640 root restreamer", "it will hold passwords");
+    let state = machine.ok(&["stat", "--dereference", "--format=%a", "/var/lib/restreamer"]);
+    assert_eq!(state.trim(), "750");
 
     for page in ["man1/restreamer.1", "man1/restreamer-demo.1", "man5/restreamer.json.5"] {
         let page = format!("/usr/share/man/{page}.gz");
@@ -243,6 +250,7 @@ fn assert_installed(machine: &Machine) {
         "/usr/share/doc/restreamer/changelog.Debian.gz",
         "/usr/share/doc/restreamer/copyright",
         "/usr/share/doc/restreamer/examples/restreamer.rules.yml",
+        "/usr/share/doc/restreamer/examples/door.conf",
     ] {
         machine.ok(&["test", "-s", path]);
     }

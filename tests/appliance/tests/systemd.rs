@@ -393,6 +393,90 @@ fn several_nodes_run_side_by_side() {
     assert_eq!(Client::connect(&house.machine, 8002).unwrap().ask("/none").unwrap(), 404);
 }
 
+/// The drop-in for the door, as it is installed.
+fn door_drop_in() -> String {
+    std::fs::read_to_string(repository().join("systemd/door.conf")).unwrap()
+}
+
+/// What curl says of a connection from another address of this host (curl(1), exit codes).
+#[derive(Debug, PartialEq)]
+enum Met {
+    Answer,
+    Reset,
+    Silence,
+}
+
+impl House {
+    fn from(&self, source: &str) -> Met {
+        let url = "http://127.0.0.1:8000/none";
+        let curl = ["curl", "--silent", "--max-time", "2", "--interface", source, url];
+        let asked = self.machine.run(&curl);
+        match asked.status.code() {
+            Some(0) => Met::Answer,
+            Some(56) => Met::Reset,
+            Some(28) => Met::Silence,
+            _ => panic!("{}", said(&asked)),
+        }
+    }
+
+    fn side(&self, method: &str, path: &str) -> String {
+        let url = format!("http://127.0.0.1:9470{path}");
+        self.machine.ok(&["curl", "--silent", "--fail", "--request", method, &url])
+    }
+}
+
+#[test]
+fn the_door_is_in_the_kernel_with_its_drop_in_and_at_accept_without() {
+    let house = House::with(&["--capability=CAP_BPF", "--system-call-filter=bpf"]);
+    let upstream = Upstream::start(&house.machine);
+    let mut config = config(8000, &upstream);
+    config["door"] = json!({ "deny": ["127.9.0.0/16"] });
+    house.configure("restreamer", &config);
+    let whole = door_drop_in();
+    let but = |line: &str| {
+        assert!(whole.contains(&format!("\n{line}\n")), "{line}");
+        whole.replace(line, "")
+    };
+    for (drop_in, in_kernel, told) in [
+        ("[Service]\n".to_owned(), 0, "CAP_BPF is missing"),
+        (but("PrivateUsers=no"), 0, "user namespace"),
+        (but("SystemCallFilter=bpf"), 0, "filter of system calls"),
+        (whole.clone(), 1, "the kernel keeps the door"),
+    ] {
+        house.drop_in("restreamer.service", &drop_in);
+        let before = house.log("restreamer").len();
+        house.systemctl(&["restart", "restreamer"]);
+        let log = house.log("restreamer");
+        let of_door = log[before..].iter().filter(|line| line["event"] == "door");
+        let messages: Vec<_> = of_door.map(|line| line["message"].as_str().unwrap()).collect();
+        let about = messages.iter().filter(|message| message.contains(told)).count();
+        assert_eq!(about, 1, "{told}, once: {messages:?}");
+        let metrics = house.side("GET", "/metrics");
+        assert!(metrics.contains(&format!("restreamer_door_in_kernel {in_kernel}\n")), "{metrics}");
+        let met = if in_kernel == 1 { Met::Silence } else { Met::Reset };
+        assert_eq!(house.from("127.9.0.1"), met, "{told}");
+        assert_eq!(house.from("127.0.0.1"), Met::Answer, "{told}");
+    }
+    let status = std::fs::read_to_string(format!("/proc/{}/status", house.process("restreamer")));
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        let none = format!("{set}:\t0000000000000000\n");
+        assert!(status.as_ref().unwrap().contains(&none), "{set}: {status:?}");
+    }
+
+    // What is changed holds at once, and after a restart.
+    assert_eq!(house.from("127.8.0.1"), Met::Answer);
+    house.side("POST", "/door/deny?network=127.8.0.0/16");
+    assert_eq!(house.from("127.8.0.1"), Met::Silence);
+    let state = house.machine.ok(&["cat", "/var/lib/restreamer/door.json"]);
+    assert!(state.contains("127.8.0.0/16"), "{state}");
+    house.systemctl(&["restart", "restreamer"]);
+    assert_eq!(house.from("127.8.0.1"), Met::Silence);
+    house.side("POST", "/door/remove?network=127.8.0.0/16");
+    assert_eq!(house.from("127.8.0.1"), Met::Answer);
+    let log = house.log("restreamer");
+    assert!(!log.iter().any(|line| line["error"] == "violation"), "{log:?}");
+}
+
 #[test]
 fn systemd_has_nothing_against_the_units() {
     let house = House::new();
@@ -416,8 +500,9 @@ fn systemd_has_nothing_against_the_units() {
     };
     verify();
     assert_exposed(EXPOSURE);
-    let door = std::fs::read_to_string(repository().join("systemd/door.conf")).unwrap();
-    instances[..2].iter().for_each(|service| house.drop_in(service, &door));
+    for service in &instances[..2] {
+        house.drop_in(service, &door_drop_in());
+    }
     verify();
     assert_eq!(house.show("restreamer@one", "AmbientCapabilities"), "cap_bpf");
     assert_exposed(EXPOSURE_WITH_DOOR);
