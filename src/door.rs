@@ -2,8 +2,8 @@
 //!
 //! Owns the rules of the configuration and those of commands, which go first, and the rate of
 //! sources that no rule is about. Where the kernel can it judges before there is a connection, and
-//! drops without a word; where it cannot a worker judges when it has accepted. Never looks at what a
-//! connection says: a rule is about the other end's address, which is the proxy's where there is
+//! drops without a word; where it cannot a worker judges when it has accepted. Never looks at what
+//! a connection says: a rule is about the other end's address, which is the proxy's where there is
 //! one. Connections that are made go on. Driven by boot, which opens it before anything listens.
 
 mod accept;

@@ -1,7 +1,7 @@
 //! Networks of addresses, as people write them.
 //!
-//! Owns how a network is read, and the one form in which two are compared. Driven by `check`, and by
-//! whoever is given a network while the node runs.
+//! Owns how a network is read, and the one form in which two are compared. Driven by `check`, and
+//! by whoever is given a network while the node runs.
 
 use std::net::IpAddr;
 

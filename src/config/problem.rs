@@ -286,14 +286,9 @@ pub enum ProblemKind {
         /// Its line.
         line: usize,
     },
-    /// A network that its list already has.
-    #[error("the same network as {first} on line {line}")]
-    DuplicateNetwork {
-        /// The one before, such as `door.deny[0]`.
-        first: String,
-        /// Its line.
-        line: usize,
-    },
+    /// A network that its list already has: the one before, such as `door.deny[0]`, and its line.
+    #[error("the same network as {0} on line {1}")]
+    DuplicateNetwork(String, usize),
     /// A number, with a fraction or not, that is too small or too large.
     #[error("{found} is not within {min} and {max}")]
     NotWithin {
@@ -388,7 +383,7 @@ impl At {
     pub(super) fn already_listed(&self, same_list: bool) -> ProblemKind {
         let (first, line) = (self.path.clone(), self.line.unwrap_or(0));
         if same_list {
-            ProblemKind::DuplicateNetwork { first, line }
+            ProblemKind::DuplicateNetwork(first, line)
         } else {
             ProblemKind::DeniedAndAllowed { first, line }
         }

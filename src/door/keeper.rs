@@ -1,7 +1,7 @@
 //! Keeps the rules while the node runs.
 //!
-//! Owns the rules, whoever judges by them: what the kernel and the workers have is made from what is
-//! here. A change is carried out, entered and written before it is answered. Its thread, `door`,
+//! Owns the rules, whoever judges by them: what the kernel and the workers have is made from what
+//! is here. A change is carried out, entered and written before it is answered. Its thread, `door`,
 //! ends what has expired and forgets idle sources. A worker never waits for anything that is done
 //! here. Driven by the side port, and by boot.
 

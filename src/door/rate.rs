@@ -1,8 +1,8 @@
 //! How many new connections a source may make.
 //!
 //! Owns the rule by which a source is within its rate, and the times of the sources. The rule is
-//! that of the kernel's program (`sys/bpf/door.bpf.c`), to the nanosecond. Time is passed in. Driven
-//! by whoever has accepted a connection.
+//! that of the kernel's program (`sys/bpf/door.bpf.c`), to the nanosecond. Time is passed in.
+//! Driven by whoever has accepted a connection.
 
 use std::net::IpAddr;
 

@@ -79,8 +79,8 @@ pub struct Network {
 /// All addresses of IPv4.
 const IPV4: Network = Network { address: Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), bits: 96 };
 
-/// What the kernel is told of them while nobody says anything: a rule about `::/0`, or about another
-/// network with such a beginning, would be one about them too.
+/// What the kernel is told of them while nobody says anything: a rule about `::/0`, or about
+/// another network with such a beginning, would be one about them too.
 const UNSAID: u64 = 2;
 
 impl Network {

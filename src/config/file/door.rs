@@ -1,7 +1,7 @@
 //! The door's section.
 //!
-//! Owns the keys of `door` and the bounds of their values. Never judges whether its lists contradict
-//! each other. Driven by `file`.
+//! Owns the keys of `door` and the bounds of their values. Never judges whether its lists
+//! contradict each other. Driven by `file`.
 
 use super::super::problem::{At, Problems};
 use super::super::section::{Field, Items, Section};
