@@ -243,6 +243,8 @@ fn names_in_the_source() -> BTreeSet<String> {
     let files = files.map(|entry| entry.unwrap().path());
     for file in files.chain([repository("src/metrics.rs")]) {
         let text = fs::read_to_string(file).unwrap();
+        // A test may look for a part of a name.
+        let text = text.split("#[cfg(test)]").next().unwrap();
         let words = text.split('"').filter(|word| is_ours(word));
         let is_name = |word: &&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
         names.extend(words.filter(is_name).map(str::to_owned));
