@@ -181,6 +181,7 @@ impl Eventful {
             "outputbuffer": 100,
             "fullconnections": 1,
             "maxconnections": 1,
+            "door": { "rate": { "per_second": 1000, "burst": 1000 } },
             "notifications": [notification("limit_hit"), notification("limit_miss")],
             "resources": [
                 stream("/http.ts", &http.url.replace("//", "//operator:s3cret@")),
