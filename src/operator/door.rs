@@ -166,14 +166,14 @@ impl Door {
         format!("{network}: {} by {}{}", rule.verdict, rule.by, end.unwrap_or_default())
     }
 
-    /// What is to be known of a change: a restart may take it back.
+    /// What is to be known of a change: a restart may undo it.
     pub fn reservation(&self) -> Option<String> {
         let why = match &self.state {
             _ if self.saved => return None,
             None => "the node keeps no state".to_owned(),
             Some(state) => format!("{} cannot be written", printable(state)),
         };
-        Some(format!("{why}: a restart takes the change back"))
+        Some(format!("{why}: what was changed will be gone after a restart"))
     }
 }
 
