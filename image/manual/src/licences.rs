@@ -16,7 +16,7 @@ use cargo_metadata::{
 use spdx::{Expression, Licensee, ParseMode};
 
 /// What we accept, the best first. Debian has the words of the first one on every system.
-const ACCEPTED: [&str; 5] = [APACHE, "MIT", "ISC", "BSD-3-Clause", "Unicode-3.0"];
+const ACCEPTED: [&str; 6] = [APACHE, "MIT", "ISC", "BSD-3-Clause", "Zlib", "Unicode-3.0"];
 
 const APACHE: &str = "Apache-2.0";
 
