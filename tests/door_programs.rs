@@ -1,5 +1,5 @@
 //! The door's programs as they are checked in: what the source beside them gives, and nothing of
-//! the machine that built them. That they load and do what they are for is tested in `sys`.
+//! the machine that done them. That they load and do what they are for is tested in `sys`.
 
 use std::io::{Write, stderr};
 use std::path::{Path, PathBuf};
@@ -25,15 +25,15 @@ fn the_object_is_what_its_source_gives() {
     let dir = tempfile::tempdir().unwrap();
     let again = dir.path().join("again.o");
     let mut build = Command::new("timeout");
-    let built = build.arg("120").arg(programs().join("build")).arg(&again).output().unwrap();
-    let said = String::from_utf8_lossy(&built.stderr);
-    if built.status.code() == Some(MISSING) {
+    let done = build.arg("120").arg(programs().join("build")).arg(&again).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    if done.status.code() == Some(MISSING) {
         // Past the test's own capture of what is printed: nobody is to take this for a check.
         let skipped = format!("SKIPPED: the object is not compared with its source: {said}");
         stderr().write_all(skipped.as_bytes()).unwrap();
         return;
     }
-    assert!(built.status.success(), "{said}");
+    assert!(done.status.success(), "{said}");
     let same = std::fs::read(&again).unwrap() == object();
     assert!(same, "door.bpf.o is not what door.bpf.c gives: run sys/bpf/build");
 }
@@ -43,7 +43,7 @@ fn the_object_is_what_its_source_gives() {
 fn nothing_in_the_object_tells_where_it_was_built() {
     let object = object();
     let texts = object.split(|&byte| byte == 0);
-    let texts = texts.filter(|text| text.iter().all(|byte| byte.is_ascii_graphic()));
+    let texts = texts.filter(|text| text.iter().all(u8::is_ascii_graphic));
     let paths: Vec<_> = texts
         .map(|text| std::str::from_utf8(text).unwrap())
         .filter(|text| text.starts_with(['/', '.']) && text[1..].contains('/'))
