@@ -79,6 +79,45 @@ fn every_thread_is_confined_whenever_it_was_started() {
     assert_confined(node.pid());
 }
 
+/// Whether a program that we start could load what works in the kernel (capabilities(7)).
+fn has_bpf() -> bool {
+    const CAP_BPF: u64 = 39;
+    let (_, effective) = of_threads(std::process::id(), "CapEff").remove(0);
+    u64::from_str_radix(&effective, 16).unwrap() & (1 << CAP_BPF) != 0
+}
+
+/// By whichever filter: with commands it is the wide one.
+#[test]
+fn the_door_is_changed_and_kept_after_all_is_given_up() {
+    for remote in ["tcp://127.0.0.1:9", "fork:///bin/sleep?1000"] {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("door.json");
+        let door = json!({ "rate": { "per_second": 1000 }, "state": state });
+        let (node, said) =
+            started(&json!({ "resources": [stream("/a.ts", remote)], "door": door }));
+        assert!(said.starts_with("confined: no new privileges, no capabilities, "), "{said}");
+        assert_confined(node.pid());
+        for (change, network) in
+            [("deny", "127.3.0.0/16"), ("allow", "127.3.3.0/24"), ("remove", "127.3.0.0/16")]
+        {
+            let path = format!("/door/{change}?network={network}");
+            let answer = http::request(node.side, "POST", &path);
+            let status = answer.status;
+            let told = answer.text();
+            assert_eq!(status, 200, "{remote}: {told}");
+            let listing: Value = serde_json::from_str(&told).unwrap();
+            assert_eq!(listing["place"], if has_bpf() { "kernel" } else { "accept" });
+            assert_eq!(listing["saved"], true, "{remote}: {listing}");
+            assert_eq!(fs::read_to_string(&state).unwrap().contains(network), change != "remove");
+        }
+        let files = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(files.collect::<Vec<_>>(), ["door.json"], "and nothing beside it");
+        assert_eq!(http::get(node.address, "/none").status, 404);
+        assert_eq!(node.count("restreamer_door_admitted_total", ""), 1);
+        assert!(node.stop().success());
+    }
+}
+
 #[test]
 fn what_the_configuration_does_not_confine_is_warned_of() {
     let (node, said) =
