@@ -206,11 +206,8 @@ pub fn start(config: &Config, remarks: &[Remark]) -> Result<Running, BootError> 
     let board = crew::board(config, &shown, &streams, workers);
     let node = Node::new(Arc::clone(metrics), shown, Arc::clone(&admission), workers, now);
     let desk = Desk::start(&node).map_err(kernel(NO_THREAD))?;
-    let side = side::Desk::new(
-        &node,
-        door::porter(config, minded.as_ref()),
-        root.new(o!("module" => "side")),
-    );
+    let porter = door::porter(config, minded.as_ref());
+    let side = side::Desk::new(&node, porter, root.new(o!("module" => "side")));
     side::start(listening.side, side).map_err(kernel("the side port cannot be served"))?;
     let crew = Crew::start(crew::Making {
         config,

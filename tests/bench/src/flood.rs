@@ -2,11 +2,11 @@
 //!
 //! The server is on a host of its own (a network namespace), with source and viewers; the flood
 //! comes in by a virtual cable. What receives it is on the measured core: so it is where a network
-//! card interrupts the core of a worker, and for the worker nothing is worse. In the window a second
-//! without the flood and a second with it take turns, so that both see the same machine.
+//! card interrupts the core of a worker, and for the worker nothing is worse. In the window a
+//! second without the flood and a second with it take turns, so that both see the same machine.
 //!
-//! A thread's time has in it what the kernel does in its interrupts while the thread runs, where the
-//! kernel does not account for that by itself (`CONFIG_IRQ_TIME_ACCOUNTING`).
+//! A thread's time has in it what the kernel does in its interrupts while the thread runs, where
+//! the kernel does not account for that by itself (`CONFIG_IRQ_TIME_ACCOUNTING`).
 
 use std::fs;
 use std::io;
