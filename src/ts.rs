@@ -1,19 +1,30 @@
 //! The MPEG transport stream (ISO/IEC 13818-1): packets and what can be read off them.
 //!
-//! Owns the reading of packets: their sync, headers, clocks and counters. It never does I/O, never
-//! keeps a packet's bytes and never panics on what a peer sent. A worker drives [`probe::Probe`]
-//! over the bytes of each upstream; the player drives the same probe over files and [`restamp`]
-//! over the demo sample.
+//! Owns the reading of packets: their sync, headers, clocks and counters, and what they hold. It
+//! never does I/O, never keeps a packet's bytes and never panics on what a peer sent. A worker drives
+//! [`probe::Probe`] over the bytes of each upstream, which drives all else; the player drives the
+//! same probe over files, for their packets alone, and [`restamp`] over the demo sample.
 
+pub mod content;
 pub mod continuity;
+mod crc;
+mod elementary;
+pub mod integrity;
 pub mod packet;
+pub mod pat;
 pub mod pcr;
 pub mod pes;
+pub mod pmt;
 pub mod probe;
+pub mod programs;
+pub mod random_access;
 pub mod restamp;
+pub mod section;
 mod sync;
 
+pub use content::Content;
 pub use continuity::{Continuity, Counters};
 pub use packet::{Adaptation, Header, Packet, Pid};
 pub use pcr::{Pcr, Ticks};
 pub use probe::{Aligned, Counts, Probe};
+pub use random_access::{RandomAccess, RandomAccesses};

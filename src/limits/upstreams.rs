@@ -44,7 +44,28 @@ pub const SYNC_SUSPECTS_MAX: usize = 32;
 /// Bytes that a probe holds back at most, until it can tell packets from garbage.
 pub const SYNC_HELD_BYTES_MAX: usize = (SYNC_ROW_PACKETS - 1) * PACKET_BYTES + 4;
 
+/// A section of a PAT, CAT or PMT, all of it (ISO/IEC 13818-1, 2.4.4.4: a `section_length` of 1021),
+/// and of most tables of DVB (EN 300 468, 5.1.1).
+pub const TABLE_SECTION_BYTES_MAX: usize = 1024;
+/// The longest section there is (ISO/IEC 13818-1, 2.4.4.11: a `section_length` of 4093).
+pub const SECTION_BYTES_MAX: usize = 4096;
+/// Sections of a PAT: one lists 253 programs.
+pub const PAT_SECTIONS_MAX: usize = 4;
+/// Programs of a stream that are followed; a whole transponder has thirty, of radio twice as many.
+pub const PROGRAMS_MAX: usize = 64;
+/// Elementary streams of all programs that are followed.
+pub const ELEMENTARY_STREAMS_MAX: usize = 160;
+/// PIDs that are followed: also those of PAT, CAT and DVB's tables, and all others together.
+pub const SLOTS_MAX: usize = 256;
+/// Random access points that one pass over the bytes tells of, the newest ones.
+pub const RANDOM_ACCESS_PER_PASS_MAX: usize = 4;
+/// Packets at the front of a PES packet in which its picture is looked for: 3 KB. An encoder's
+/// settings in an SEI take 700 bytes.
+pub const PICTURE_PACKETS_MAX: u8 = 16;
+
 const _: () = assert!(SYNC_HELD_BYTES_MAX >= PACKET_BYTES);
+const _: () = assert!(TABLE_SECTION_BYTES_MAX < SECTION_BYTES_MAX);
+const _: () = assert!(8 + PROGRAMS_MAX + ELEMENTARY_STREAMS_MAX <= SLOTS_MAX);
 
 // ---- Files played in real time -----------------------------------------------------------------
 

@@ -79,6 +79,15 @@ impl Counters {
         self.expects_header(packet.header())
     }
 
+    /// The counter that the next packet of the PID with a payload is to have; any is as good if
+    /// there was none.
+    pub fn next_of(&self, pid: Pid) -> u8 {
+        match self.last[pid.index()] {
+            UNKNOWN => 0,
+            last => last.wrapping_add(1) & 0x0F,
+        }
+    }
+
     /// Whether there were packets of this PID.
     pub(super) fn know(&self, pid: Pid) -> bool {
         self.last[pid.index()] != UNKNOWN

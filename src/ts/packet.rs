@@ -27,6 +27,8 @@ impl Pid {
     pub const COUNT: usize = 1 << 13;
     /// The program association table's (2.4.4.3).
     pub const PAT: Pid = Pid(0);
+    /// The conditional access table's (2.4.4.6).
+    pub const CAT: Pid = Pid(1);
     /// The null packets', which carry nothing (2.4.3.3).
     pub const NULL: Pid = Pid(0x1FFF);
 
@@ -38,6 +40,12 @@ impl Pid {
     /// The identifier as a number below [`Pid::COUNT`].
     pub const fn value(self) -> u16 {
         self.0
+    }
+
+    /// Whether a PMT or an elementary stream may have it (table 2-3): what is below is for tables
+    /// of their own.
+    pub(super) const fn is_assignable(self) -> bool {
+        self.0 >= 0x10 && self.0 != Self::NULL.0
     }
 
     /// The place of the identifier in a table of [`Pid::COUNT`] entries.
@@ -102,6 +110,12 @@ impl Header {
     /// `continuity_counter`, 0 to 15.
     pub const fn continuity(self) -> u8 {
         self.0.to_be_bytes()[3] & 0x0F
+    }
+
+    /// Whether the packet with this header has a PCR or `random_access_indicator`.
+    #[inline]
+    pub(super) fn indicates(self, bytes: &[u8; PACKET_BYTES]) -> bool {
+        self.has_adaptation() && bytes[HEADER_BYTES] != 0 && bytes[HEADER_BYTES + 1] & 0x50 != 0
     }
 
     /// Whether the header is valid as far as it goes, given the byte after it: an

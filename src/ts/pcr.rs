@@ -77,6 +77,12 @@ impl Ticks {
         Self(u64::try_from(ticks).unwrap_or(u64::MAX))
     }
 
+    /// What is longer than `earlier` of two lengths from the same start; nothing if it is not.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Self {
+        Self(self.0.saturating_sub(earlier.0))
+    }
+
     /// The length as time, rounded up to the nanosecond: after it, all the ticks have passed.
     pub const fn duration(self) -> Duration {
         let seconds = self.0 / TICKS_PER_SECOND;

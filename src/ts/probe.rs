@@ -1,7 +1,7 @@
 //! The one pass over an upstream's bytes: finds packet sync in place and probes the packets.
 //!
 //! Owns what is known of one connection: whether it is in sync, the counters of its PIDs, the
-//! candidates of a hunt. It never keeps bytes and never changes a packet; garbage between packets
+//! candidates of a hunt, and, where that is wanted, what the packets hold. It never keeps bytes and never changes a packet; garbage between packets
 //! is removed in place. A worker (or the player) drives it with what the last call held back,
 //! followed by new input.
 //!
@@ -11,9 +11,13 @@
 //! `sync`.
 
 use std::ops::AddAssign;
+use std::time::Instant;
 
+use super::content::Content;
 use super::continuity::{Continuity, Counters};
-use super::packet::{Header, Packet, SYNC_BYTE};
+use super::integrity::Faults;
+use super::packet::{Header, Packet, Pid, SYNC_BYTE};
+use super::random_access::RandomAccesses;
 use super::sync::{self, Suspects, Verdict};
 use crate::limits::{PACKET_BYTES, SYNC_HELD_BYTES_MAX};
 
@@ -26,6 +30,8 @@ pub struct Aligned {
     pub held: usize,
     /// What this pass adds to the connection's counts.
     pub counts: Counts,
+    /// The random access points that it found.
+    pub random_access: RandomAccesses,
 }
 
 /// Counts of one pass, or of many added up.
@@ -42,6 +48,8 @@ pub struct Counts {
     pub continuity_errors: u64,
     /// Delivered packets with `transport_error_indicator` (TR 101 290, 2.1).
     pub transport_errors: u64,
+    /// The other errors of TR 101 290.
+    pub faults: Faults,
 }
 
 impl AddAssign for Counts {
@@ -51,6 +59,7 @@ impl AddAssign for Counts {
         self.discarded_bytes += other.discarded_bytes;
         self.continuity_errors += other.continuity_errors;
         self.transport_errors += other.transport_errors;
+        self.faults += other.faults;
     }
 }
 
@@ -64,6 +73,7 @@ pub struct Probe {
     proven: u64,
     counters: Counters,
     suspects: Suspects,
+    content: Option<Box<Content>>,
 }
 
 impl std::fmt::Debug for Probe {
@@ -80,7 +90,7 @@ impl Default for Probe {
 
 impl Probe {
     /// The probe of a connection that has not delivered anything yet. It hunts for its first
-    /// packet.
+    /// packet, and looks into none.
     pub fn new() -> Self {
         Self {
             in_sync: false,
@@ -88,6 +98,29 @@ impl Probe {
             proven: 0,
             counters: Counters::new(),
             suspects: Suspects::new(),
+            content: None,
+        }
+    }
+
+    /// The same, of a connection that begins `now`, and looks at what the packets hold.
+    pub fn with_content(now: Instant) -> Self {
+        Self { content: Some(Box::new(Content::new(now))), ..Self::new() }
+    }
+
+    /// What the packets hold, if that is looked at.
+    pub fn content(&self) -> Option<&Content> {
+        self.content.as_deref()
+    }
+
+    /// The continuity counter that the next packet of `pid` with a payload is to have.
+    pub fn next_counter(&self, pid: Pid) -> u8 {
+        self.counters.next_of(pid)
+    }
+
+    /// What comes next has arrived at `now`.
+    pub fn at(&mut self, now: Instant) {
+        if let Some(content) = &mut self.content {
+            content.at(now);
         }
     }
 
@@ -138,7 +171,11 @@ impl Probe {
         } else if read != whole {
             bytes.copy_within(read.., whole);
         }
-        Aligned { whole, held, counts }
+        let mut random_access = RandomAccesses::default();
+        if let Some(content) = &mut self.content {
+            (random_access, counts.faults) = content.end_pass();
+        }
+        Aligned { whole, held, counts, random_access }
     }
 
     /// Delivers the packets at the front of `bytes` that need no second look; says how many bytes.
@@ -147,10 +184,14 @@ impl Probe {
             return 0;
         }
         let mut packets = 0;
-        for [a, b, c, d, ..] in bytes.as_chunks::<PACKET_BYTES>().0 {
-            let Some(header) = Header::new([*a, *b, *c, *d]) else { break };
+        for bytes in bytes.as_chunks::<PACKET_BYTES>().0 {
+            let [a, b, c, d, ..] = *bytes;
+            let Some(header) = Header::new([a, b, c, d]) else { break };
             if !self.counters.advance(header) {
                 break;
+            }
+            if let Some(content) = &mut self.content {
+                content.see(header, bytes, Continuity::Fits);
             }
             packets += 1;
             counts.transport_errors += u64::from(header.transport_error());
@@ -189,8 +230,11 @@ impl Probe {
         self.in_sync = true;
         counts.packets += 1;
         counts.transport_errors += u64::from(packet.transport_error());
-        let broken = self.counters.check(&packet) == Continuity::Broken;
-        counts.continuity_errors += u64::from(broken);
+        let continuity = self.counters.check(&packet);
+        counts.continuity_errors += u64::from(continuity == Continuity::Broken);
+        if let Some(content) = &mut self.content {
+            content.see(packet.header(), packet.bytes(), continuity);
+        }
     }
 
     /// Bytes of garbage at the front of `bytes`, where no packet begins: up to the next candidate.

@@ -83,7 +83,7 @@ fn packets_of_known_pids_are_not_delayed() {
         let mut short = bytes[..187].to_vec();
         assert_eq!(probe.align(&mut short), Aligned { held: 187, ..Aligned::default() });
         let mut whole = bytes.to_vec();
-        let expected = Aligned { whole: 188, held: 0, counts: clean(1) };
+        let expected = Aligned { whole: 188, counts: clean(1), ..Aligned::default() };
         assert_eq!(probe.align(&mut whole), expected);
     }
 }
@@ -100,6 +100,7 @@ fn the_first_packet_needs_three_in_a_row() {
             whole: 376, // the second is of a known PID by then
             held: 5,
             counts: clean(2),
+            ..Aligned::default()
         }
     );
 }
@@ -151,6 +152,7 @@ fn lost_bytes_cost_one_torn_packet() {
         discarded_bytes: 50,
         continuity_errors: 1,
         transport_errors: 0,
+        ..Counts::default()
     };
     assert_eq!(counts, expected);
 }

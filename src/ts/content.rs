@@ -1,0 +1,372 @@
+//! What the packets of one connection hold: tables, random access points, and whether all is as it
+//! should be.
+//!
+//! Owns what is known of each PID. It sees every packet, and looks into few: those in which a unit
+//! of a PID that is followed starts, which carry a clock or an indicator, and those of tables. It
+//! never keeps a packet and never looks into a scrambled one. [`super::probe`] drives it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::continuity::Continuity;
+use super::elementary::{Access, Follow};
+use super::integrity::{
+    Clock, Faults, Indicator, PERIOD_LIMIT, PcrWatch, TABLE_LIMIT, Tick, Watch,
+};
+use super::packet::{Header, Packet, Pid};
+use super::pmt::Elementary;
+use super::programs::{Change, Programs, Tables};
+use super::random_access::{RandomAccess, RandomAccesses};
+use super::section::{Assembler, Found, SectionError, TABLE_CAT, TABLE_PAT, TABLE_PMT};
+use crate::limits::{ELEMENTARY_STREAMS_MAX, PACKET_BYTES, PROGRAMS_MAX, SLOTS_MAX};
+
+/// PIDs with tables of DVB (EN 300 468, table 1) that TR 101 290, 2.2 looks at: NIT; SDT and BAT;
+/// EIT; TDT and TOT.
+const DVB: [Pid; 4] = [Pid::new(0x10), Pid::new(0x11), Pid::new(0x12), Pid::new(0x14)];
+
+/// Slots that are always there: that of all other PIDs, PAT, CAT, [`DVB`].
+const FIXED_SLOTS: usize = 3 + DVB.len();
+
+const _: () = assert!(FIXED_SLOTS + PROGRAMS_MAX + ELEMENTARY_STREAMS_MAX <= SLOTS_MAX);
+
+/// What is counted of every packet.
+#[derive(Clone, Copy, Default, Debug)]
+struct Tally {
+    /// Packets in the clear, and scrambled ones.
+    packets: [u64; 2],
+    /// Units that start are looked at.
+    starts: bool,
+    /// Every packet is looked at.
+    all: bool,
+}
+
+/// What a slot's packets are.
+#[derive(Clone, Debug)]
+enum Role {
+    /// Nothing that is followed.
+    Other,
+    /// Tables.
+    Tables { pid: Pid, assembler: Assembler, watch: Watch },
+    /// An elementary stream.
+    Elementary(Box<Follow>),
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Content {
+    /// The slot of every PID.
+    slots: Box<[u8; Pid::COUNT]>,
+    tallies: Box<[Tally; SLOTS_MAX]>,
+    /// By slot.
+    roles: Vec<Role>,
+    programs: Programs,
+    pcrs: Vec<PcrWatch>,
+    cat: Watch,
+    /// Scrambled packets up to the last tick.
+    scrambled: u64,
+    clock: Clock,
+    now: Instant,
+    /// Bytes that were delivered up to here, and before this pass.
+    delivered: u64,
+    front: u64,
+    found: RandomAccesses,
+    faults: Faults,
+    changes: u64,
+}
+
+/// What is known of an elementary stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed<'a> {
+    /// The number of the program that lists it first.
+    pub program: u16,
+    /// What the PMT says.
+    pub elementary: &'a Elementary,
+    /// Packets in the clear, and scrambled ones, since it is followed.
+    pub packets: [u64; 2],
+    /// Its random access points are the program's.
+    pub leads: bool,
+    /// The last one.
+    pub accessed: Option<Instant>,
+    /// From the last but one to the last, in ticks of 90 kHz, where both have a PTS.
+    pub group_ticks: Option<u64>,
+}
+
+impl Content {
+    /// A connection of which nothing is known, at its beginning.
+    pub(super) fn new(now: Instant) -> Content {
+        let clock = Clock::new(now);
+        let mut content = Content {
+            slots: Box::new([0; Pid::COUNT]),
+            tallies: Box::new([Tally::default(); SLOTS_MAX]),
+            roles: Vec::new(),
+            programs: Programs::default(),
+            pcrs: Vec::new(),
+            cat: Watch::new(clock.at()),
+            scrambled: 0,
+            clock,
+            now,
+            delivered: 0,
+            front: 0,
+            found: RandomAccesses::default(),
+            faults: Faults::default(),
+            changes: 0,
+        };
+        content.assign();
+        content
+    }
+
+    /// The current tables.
+    pub fn tables(&self) -> &Arc<Tables> {
+        self.programs.tables()
+    }
+
+    /// Times that a table was replaced by another one.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Packets in the clear, and scrambled ones, of all PIDs.
+    pub fn packets(&self) -> [u64; 2] {
+        sum(&self.tallies[..self.roles.len()])
+    }
+
+    /// The elementary streams of the current tables, [`ELEMENTARY_STREAMS_MAX`] at most.
+    pub fn elementary(&self) -> impl Iterator<Item = Followed<'_>> {
+        self.roles.iter().zip(self.tallies.iter()).filter_map(|(role, tally)| match role {
+            Role::Elementary(follow) => Some(follow.show(tally.packets)),
+            Role::Other | Role::Tables { .. } => None,
+        })
+    }
+
+    /// What comes next has arrived at `now`.
+    pub(super) fn at(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// A pass is over: what it found.
+    pub(super) fn end_pass(&mut self) -> (RandomAccesses, Faults) {
+        if self.delivered > self.front
+            && let Some(tick) = self.clock.arrival(self.now)
+        {
+            self.tick(tick);
+        }
+        self.front = self.delivered;
+        (std::mem::take(&mut self.found), std::mem::take(&mut self.faults))
+    }
+
+    /// Sees the next packet that is delivered.
+    #[inline]
+    pub(super) fn see(
+        &mut self,
+        header: Header,
+        bytes: &[u8; PACKET_BYTES],
+        continuity: Continuity,
+    ) {
+        let slot = self.slots[header.pid().index()];
+        let tally = &mut self.tallies[usize::from(slot)];
+        tally.packets[usize::from(header.scrambled())] += 1;
+        if tally.all | (tally.starts & header.unit_start()) || header.indicates(bytes) {
+            self.look(slot, bytes, continuity);
+        }
+        self.delivered += PACKET_BYTES as u64;
+    }
+
+    /// Looks into a packet.
+    #[inline(never)]
+    fn look(&mut self, slot: u8, bytes: &[u8; PACKET_BYTES], continuity: Continuity) {
+        let Some(packet) = Packet::new(bytes) else { return };
+        if packet.transport_error() {
+            if let Role::Tables { assembler, .. } = &mut self.roles[usize::from(slot)] {
+                assembler.lose();
+            }
+            return;
+        }
+        if continuity == Continuity::Repeated {
+            return;
+        }
+        self.look_at_clock(&packet);
+        let slot = usize::from(slot);
+        match &mut self.roles[slot] {
+            Role::Other => {}
+            Role::Tables { .. } => self.look_at_tables(slot, &packet, continuity),
+            Role::Elementary(follow) => {
+                let access = follow.look(&packet, continuity, self.delivered, self.now);
+                self.tallies[slot].all = follow.is_searching();
+                if let Some(Access { place, pid, program }) = access {
+                    let offset = place.cast_signed() - self.front.cast_signed();
+                    let tables = self.programs.tables().number();
+                    self.found.push(RandomAccess { offset, pid, program, tables });
+                }
+            }
+        }
+    }
+
+    fn look_at_clock(&mut self, packet: &Packet<'_>) {
+        let Some(field) = packet.adaptation() else { return };
+        let Some(pcr) = field.pcr() else { return };
+        let (pid, anew) = (packet.pid(), field.discontinuity());
+        if let Some(watch) = self.pcrs.iter_mut().find(|watch| watch.pid == pid) {
+            watch.came(pcr, anew, &mut self.faults);
+        }
+        if let Some(tick) = self.clock.pcr(pid, pcr, anew, self.now) {
+            self.tick(tick);
+        }
+    }
+
+    fn look_at_tables(&mut self, slot: usize, packet: &Packet<'_>, continuity: Continuity) {
+        let Role::Tables { pid, assembler, watch } = &mut self.roles[slot] else { return };
+        let (pid, programs, faults, cat) =
+            (*pid, &mut self.programs, &mut self.faults, &mut self.cat);
+        let of_programs = slot >= FIXED_SLOTS || pid == Pid::PAT;
+        if continuity == Continuity::Broken {
+            assembler.lose();
+        }
+        if packet.scrambled() {
+            assembler.lose();
+            return match pid {
+                Pid::PAT => faults.count(Indicator::Pat),
+                _ if of_programs => faults.count(Indicator::Pmt),
+                _ => {}
+            };
+        }
+        let mut changed = false;
+        assembler.take(packet, |found| {
+            let table = match found {
+                Found::Section(section) => section[0],
+                Found::Other(table) => table,
+                Found::Malformed(SectionError::Crc) => return faults.count(Indicator::Crc),
+                Found::Malformed(_) => return faults.count(Indicator::Malformed),
+            };
+            match (pid, found) {
+                (Pid::PAT, _) if table != TABLE_PAT => faults.count(Indicator::Pat),
+                (Pid::CAT, _) if table != TABLE_CAT => faults.count(Indicator::Cat),
+                (Pid::CAT, _) => cat.came(),
+                (_, Found::Section(section)) if of_programs && is_of_programs(pid, table) => {
+                    watch.came();
+                    match programs.take(pid, section) {
+                        Ok(change) => {
+                            changed |= change != Change::Nothing;
+                            self.changes += u64::from(change == Change::Replaced);
+                        }
+                        Err(_why) => faults.count(Indicator::Malformed),
+                    }
+                }
+                _ => {}
+            }
+        });
+        if changed {
+            self.assign();
+        }
+    }
+
+    /// Gives every PID of the current tables its slot. What is known of a PID that stays, stays.
+    fn assign(&mut self) {
+        let at = self.clock.at();
+        let tables = Arc::clone(self.programs.tables());
+        let mut old: Vec<_> = self.roles.drain(..).zip(self.tallies.iter().copied()).collect();
+        let before = sum(old.iter().map(|(_, tally)| tally));
+        self.slots.fill(0);
+        self.tallies.fill(Tally::default());
+        self.roles.push(Role::Other);
+        let tables_of =
+            |pid| Role::Tables { pid, assembler: Assembler::default(), watch: Watch::new(at) };
+        for pid in [Pid::PAT, Pid::CAT].into_iter().chain(DVB) {
+            self.give(pid, tables_of(pid), &mut old);
+        }
+        for program in tables.programs() {
+            if usize::from(self.slots[program.pid.index()]) < FIXED_SLOTS {
+                self.give(program.pid, tables_of(program.pid), &mut old);
+            }
+        }
+        let mut pcrs: Vec<PcrWatch> = Vec::new();
+        for program in tables.programs() {
+            let Some(pmt) = &program.pmt else { continue };
+            let leading = pmt.leading().map(|one| one.pid);
+            for elementary in &pmt.elementary {
+                let pid = elementary.pid;
+                if pid.is_assignable() && usize::from(self.slots[pid.index()]) < FIXED_SLOTS {
+                    let leads = leading == Some(pid);
+                    let follow = Follow::new(program.number, *elementary, leads, at);
+                    self.give(pid, Role::Elementary(Box::new(follow)), &mut old);
+                }
+            }
+            if let Some(pid) = pmt.pcr.filter(|pid| pcrs.iter().all(|watch| watch.pid != *pid)) {
+                let known = self.pcrs.iter().find(|watch| watch.pid == pid);
+                pcrs.push(known.copied().unwrap_or_else(|| PcrWatch::new(pid, at)));
+            }
+        }
+        self.pcrs = pcrs;
+        // The sum of all stays: what is followed no more counts among the others.
+        let kept = self.packets();
+        self.tallies[0].packets = [before[0] - kept[0], before[1] - kept[1]];
+    }
+
+    /// Gives `pid` the next slot, with what an `old` one knows of the same.
+    fn give(&mut self, pid: Pid, role: Role, old: &mut [(Role, Tally)]) {
+        if self.roles.len() == SLOTS_MAX {
+            return;
+        }
+        let same = old.iter_mut().find(|(old, _)| old.is_same(&role));
+        let all = matches!(role, Role::Tables { .. });
+        let (role, tally) = match same {
+            Some((old, tally)) => (std::mem::replace(old, Role::Other), *tally),
+            None => (role, Tally { starts: true, all, ..Tally::default() }),
+        };
+        let slot = self.roles.len();
+        self.slots[pid.index()] = slot.to_le_bytes()[0];
+        self.tallies[slot] = tally;
+        self.roles.push(role);
+    }
+
+    /// The clock has ticked: what is missing?
+    fn tick(&mut self, tick: Tick) {
+        let [_, scrambled] = self.packets();
+        let faults = &mut self.faults;
+        // Where nothing is scrambled, none is missed.
+        if std::mem::replace(&mut self.scrambled, scrambled) == scrambled {
+            self.cat.came();
+        }
+        if self.cat.is_missing(tick, PERIOD_LIMIT) {
+            faults.count(Indicator::Cat);
+        }
+        for watch in &mut self.pcrs {
+            if watch.is_missing(tick) {
+                faults.count(Indicator::PcrRepetition);
+            }
+        }
+        for (slot, role) in self.roles.iter_mut().enumerate() {
+            match role {
+                Role::Tables { pid, watch, .. } if slot >= FIXED_SLOTS || *pid == Pid::PAT => {
+                    let missed = if *pid == Pid::PAT { Indicator::Pat } else { Indicator::Pmt };
+                    if watch.is_missing(tick, TABLE_LIMIT) {
+                        faults.count(missed);
+                    }
+                }
+                Role::Elementary(follow) => follow.tick(tick, self.tallies[slot].packets, faults),
+                Role::Other | Role::Tables { .. } => {}
+            }
+        }
+    }
+}
+
+fn sum<'a>(tallies: impl IntoIterator<Item = &'a Tally>) -> [u64; 2] {
+    tallies.into_iter().fold([0; 2], |[clear, scrambled], tally| {
+        [clear + tally.packets[0], scrambled + tally.packets[1]]
+    })
+}
+
+/// Whether a table on `pid` is the PAT or a PMT.
+fn is_of_programs(pid: Pid, table: u8) -> bool {
+    table == if pid == Pid::PAT { TABLE_PAT } else { TABLE_PMT }
+}
+
+impl Role {
+    /// Whether what is known of the one holds for the other.
+    fn is_same(&self, other: &Role) -> bool {
+        match (self, other) {
+            (Role::Tables { pid: a, .. }, Role::Tables { pid: b, .. }) => a == b,
+            (Role::Elementary(a), Role::Elementary(b)) => a.is_same(b),
+            _ => false,
+        }
+    }
+}
