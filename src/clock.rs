@@ -4,7 +4,7 @@
 //! tested without waiting. A *deadline* is an [`Instant`]; a *timeout* exists only in
 //! configuration.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The earlier of two deadlines, where `None` is never.
 pub fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
@@ -22,6 +22,12 @@ pub fn remaining(deadline: Option<Instant>, now: Instant) -> Option<Duration> {
 /// A duration in seconds, to the millisecond: for people, in the log and on the side port.
 pub fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+/// Seconds since 1970 at `instant`, by the wall clock as it is `now`.
+pub fn unix_seconds(instant: Instant, now: Instant) -> f64 {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    wall.saturating_sub(now.saturating_duration_since(instant)).as_secs_f64()
 }
 
 /// The wall clock as an HTTP date (RFC 9110, 5.6.7).

@@ -259,6 +259,8 @@ pub const OPERATOR_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const DRAIN_QUESTION_INTERVAL: Duration = Duration::from_millis(500);
 /// How often rates are computed.
 pub const RATE_INTERVAL: Duration = Duration::from_secs(1);
+/// For so long what an upstream sends is told as it was told last; then nothing comes.
+pub const CONTENTS_FRESH_FOR: Duration = Duration::from_secs(3);
 /// How often workers are asked whether their loops go round, at the least.
 pub const PULSE_INTERVAL: Duration = Duration::from_secs(2);
 /// The same at the most, however short a watchdog's time is.
@@ -270,6 +272,7 @@ pub const PULSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Time to write what is in the log's queue when the program ends.
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
+const _: () = assert!(2 * RATE_INTERVAL.as_millis() < CONTENTS_FRESH_FOR.as_millis());
 const _: () = assert!(PULSE_INTERVAL_MIN.as_millis() < PULSE_INTERVAL.as_millis());
 const _: () = assert!(2 * PULSE_INTERVAL.as_millis() < PULSE_PATIENCE.as_millis());
 const _: () = assert!(STOP_ASKING_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());

@@ -5,6 +5,7 @@
 //! (`streaming_…`), ours follow today's naming (`restreamer_…`, base units, `_total`). No label is
 //! ever a viewer's.
 
+pub mod content;
 pub mod door;
 pub mod notify;
 pub mod registry;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+pub use content::Contents;
 pub use door::DoorCounts;
 pub use notify::{NotifyMetrics, NotifyResult};
 pub use resource::StaticMetrics;

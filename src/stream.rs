@@ -8,6 +8,7 @@
 
 pub mod admission;
 pub mod bytes;
+pub mod contents;
 pub mod datagrams;
 mod demand;
 pub mod failover;

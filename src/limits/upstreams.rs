@@ -55,6 +55,8 @@ pub const PAT_SECTIONS_MAX: usize = 4;
 pub const PROGRAMS_MAX: usize = 64;
 /// Elementary streams of all programs that are followed.
 pub const ELEMENTARY_STREAMS_MAX: usize = 160;
+/// Elementary streams of one upstream that have metrics; `/streams` shows all.
+pub const ELEMENTARY_SHOWN_MAX: usize = 32;
 /// PIDs that are followed: also those of PAT, CAT and DVB's tables, and all others together.
 pub const SLOTS_MAX: usize = 256;
 /// Random access points that one pass over the bytes tells of, the newest ones.
@@ -65,6 +67,7 @@ pub const PICTURE_PACKETS_MAX: u8 = 16;
 
 const _: () = assert!(SYNC_HELD_BYTES_MAX >= PACKET_BYTES);
 const _: () = assert!(TABLE_SECTION_BYTES_MAX < SECTION_BYTES_MAX);
+const _: () = assert!(ELEMENTARY_SHOWN_MAX <= ELEMENTARY_STREAMS_MAX);
 const _: () = assert!(8 + PROGRAMS_MAX + ELEMENTARY_STREAMS_MAX <= SLOTS_MAX);
 
 // ---- Files played in real time -----------------------------------------------------------------

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
+use super::content::{self, ContentMetrics, Contents, INDICATORS};
 use super::registry::{counters, gauges, seconds};
 use super::status::UpstreamState;
 
@@ -18,6 +19,11 @@ pub(super) struct Families {
     discarded: IntCounterVec,
     continuity: IntCounterVec,
     transport: IntCounterVec,
+    received: IntCounterVec,
+    faults: IntCounterVec,
+    scrambled: IntCounterVec,
+    table_changes: IntCounterVec,
+    content: content::Families,
     datagrams: IntCounterVec,
     datagrams_odd: IntCounterVec,
     datagrams_cut: IntCounterVec,
@@ -66,6 +72,21 @@ impl Families {
                 "restreamer_transport_errors_total",
                 "Packets with the transport error indicator (TR 101 290, 2.1).",
             ),
+            received: counter(
+                "restreamer_received_bytes_total",
+                "Bytes of packets received from the upstream.",
+            ),
+            faults: by(
+                "restreamer_integrity_errors_total",
+                "Other errors of TR 101 290, by indicator, and malformed sections.",
+                "indicator",
+            ),
+            scrambled: counter("restreamer_scrambled_packets_total", "Scrambled packets."),
+            table_changes: counter(
+                "restreamer_table_changes_total",
+                "Times that a PAT or PMT was replaced by another one.",
+            ),
+            content: content::Families::register(r),
             datagrams: counter("restreamer_datagrams_total", "Datagrams received."),
             datagrams_odd: counter(
                 "restreamer_datagrams_odd_total",
@@ -148,6 +169,11 @@ impl Families {
             discarded: of(&self.discarded),
             continuity: of(&self.continuity),
             transport: of(&self.transport),
+            received: of(&self.received),
+            faults: INDICATORS.map(|word| self.faults.with_label_values(&[path, url, word])),
+            scrambled: of(&self.scrambled),
+            table_changes: of(&self.table_changes),
+            content: self.content.of([path.to_owned(), url.to_owned()]),
             datagrams: of(&self.datagrams),
             datagrams_odd: of(&self.datagrams_odd),
             datagrams_cut: of(&self.datagrams_cut),
@@ -180,6 +206,11 @@ pub struct UpstreamMetrics {
     discarded: IntCounter,
     continuity: IntCounter,
     transport: IntCounter,
+    received: IntCounter,
+    faults: [IntCounter; INDICATORS.len()],
+    scrambled: IntCounter,
+    table_changes: IntCounter,
+    content: ContentMetrics,
     datagrams: IntCounter,
     datagrams_odd: IntCounter,
     datagrams_cut: IntCounter,
@@ -213,6 +244,12 @@ pub struct UpstreamCounts {
     pub continuity: u64,
     /// Packets with the transport error indicator.
     pub transport: u64,
+    /// Errors by their indicator, in the order of [`INDICATORS`].
+    pub faults: [u64; INDICATORS.len()],
+    /// Scrambled packets.
+    pub scrambled: u64,
+    /// Times that a table was replaced.
+    pub table_changes: u64,
     /// Datagrams received.
     pub datagrams: u64,
     /// Datagrams whose payload is no number of packets.
@@ -270,6 +307,32 @@ impl UpstreamMetrics {
         self.rejoins.inc();
     }
 
+    /// Shows what the upstream sends, instead of what was shown before; nothing, when it is lost.
+    pub fn show(&self, contents: Option<Contents>) {
+        self.content.show(contents);
+    }
+
+    /// What the upstream sends, if it is connected and has told.
+    pub fn contents(&self) -> Option<Contents> {
+        self.content.get()
+    }
+
+    /// Every error of TR 101 290 by the word for its indicator, since the start.
+    pub fn integrity(&self) -> Vec<(&'static str, u64)> {
+        let own = [
+            ("sync", self.sync_losses.get()),
+            ("continuity", self.continuity.get()),
+            ("transport", self.transport.get()),
+        ];
+        let others = INDICATORS.into_iter().zip(&self.faults);
+        own.into_iter().chain(others.map(|(word, count)| (word, count.get()))).collect()
+    }
+
+    /// (scrambled packets, replaced tables) since the start.
+    pub fn scrambled_and_replaced(&self) -> (u64, u64) {
+        (self.scrambled.get(), self.table_changes.get())
+    }
+
     /// (packets, bytes) received since the start.
     pub fn received(&self) -> (u64, u64) {
         (self.packets.get(), self.bytes.get())
@@ -287,6 +350,9 @@ impl UpstreamMetrics {
             (&self.discarded, counts.discarded),
             (&self.continuity, counts.continuity),
             (&self.transport, counts.transport),
+            (&self.received, counts.bytes),
+            (&self.scrambled, counts.scrambled),
+            (&self.table_changes, counts.table_changes),
             (&self.datagrams, counts.datagrams),
             (&self.datagrams_odd, counts.datagrams_odd),
             (&self.datagrams_cut, counts.datagrams_cut),
@@ -299,6 +365,11 @@ impl UpstreamMetrics {
             (&self.rtp_strays, counts.rtp_strays),
             (&self.rtp_restarts, counts.rtp_restarts),
         ] {
+            if by > 0 {
+                metric.inc_by(by);
+            }
+        }
+        for (metric, by) in self.faults.iter().zip(counts.faults) {
             if by > 0 {
                 metric.inc_by(by);
             }

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::clock::seconds;
+use crate::limits::CONTENTS_FRESH_FOR;
+use crate::metrics::UpstreamMetrics;
+use crate::metrics::content::{self, Contents};
 use crate::metrics::status::{Attempted, Outcome};
 use crate::resource::rates::Passed;
 use crate::resource::{Node, Shown};
@@ -31,6 +34,59 @@ pub struct Stream {
     sent_bits_per_second: u64,
     viewers: Viewers,
     packets_dropped: u64,
+    /// What each upstream sends, in the order of `upstreams`.
+    contents: Vec<Sent>,
+}
+
+/// What an upstream sends, and how sound it is.
+#[derive(Debug, Serialize)]
+pub struct Sent {
+    upstream: String,
+    integrity: Integrity,
+    /// Over the last second; 0 when nothing comes.
+    bits_per_second: u64,
+    /// Of the connection; none when there is none.
+    programs: Vec<Program>,
+}
+
+/// Errors since the start, by their indicators in TR 101 290.
+#[derive(Debug, Serialize)]
+pub struct Integrity {
+    #[serde(flatten, serialize_with = "as_map")]
+    errors: Vec<(&'static str, u64)>,
+    /// Packets.
+    scrambled: u64,
+    /// Times that a PAT or PMT was replaced by another one.
+    table_changes: u64,
+}
+
+/// A program.
+#[derive(Debug, Serialize)]
+pub struct Program {
+    program: u16,
+    pmt_pid: u16,
+    pcr_pid: Option<u16>,
+    /// Since its last random access point; none when there was none.
+    random_access_seconds: Option<f64>,
+    /// From the last one but one to the last.
+    gop_seconds: Option<f64>,
+    elementary: Vec<Elementary>,
+}
+
+/// An elementary stream.
+#[derive(Debug, Serialize)]
+pub struct Elementary {
+    pid: u16,
+    /// "video", "audio", "subtitles" or "data".
+    kind: &'static str,
+    codec: &'static str,
+    language: Option<String>,
+    bits_per_second: u64,
+    scrambled: bool,
+}
+
+fn as_map<S: Serializer>(pairs: &[(&str, u64)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().copied())
 }
 
 /// An attempt to connect to an upstream.
@@ -87,6 +143,43 @@ fn stream(shown: &Shown, rate: Passed, now: Instant) -> Stream {
         sent_bits_per_second: rate.sent * 8,
         viewers: Viewers { all: live + catching_up + ending, live, catching_up, ending },
         packets_dropped: shown.metrics.dropped().0,
+        contents: shown.upstreams.iter().map(|(url, metrics)| sent(url, metrics, now)).collect(),
+    }
+}
+
+fn sent(url: &str, metrics: &UpstreamMetrics, now: Instant) -> Sent {
+    let (scrambled, table_changes) = metrics.scrambled_and_replaced();
+    let contents = metrics.contents();
+    // What was told is as of when something came last.
+    let is_fresh = |of: &Contents| now.saturating_duration_since(of.at) < CONTENTS_FRESH_FOR;
+    let fresh = contents.as_ref().is_some_and(is_fresh);
+    let programs = contents.iter().flat_map(|contents| &contents.programs);
+    Sent {
+        upstream: url.to_owned(),
+        integrity: Integrity { errors: metrics.integrity(), scrambled, table_changes },
+        bits_per_second: contents.as_ref().filter(|_| fresh).map_or(0, |of| of.bits_per_second),
+        programs: programs.map(|program| self::program(program, fresh, now)).collect(),
+    }
+}
+
+fn program(program: &content::Program, fresh: bool, now: Instant) -> Program {
+    let access = program.elementary.iter().find_map(|one| one.access);
+    let last = access.filter(|access| access.any).map(|access| access.last);
+    let elementary = program.elementary.iter().map(|one| Elementary {
+        pid: one.pid,
+        kind: one.kind,
+        codec: one.codec,
+        language: (!one.language.is_empty()).then(|| one.language.clone()),
+        bits_per_second: if fresh { one.bits_per_second } else { 0 },
+        scrambled: one.scrambled,
+    });
+    Program {
+        program: program.number,
+        pmt_pid: program.pmt_pid,
+        pcr_pid: program.pcr_pid,
+        random_access_seconds: last.map(|last| seconds(now.saturating_duration_since(last))),
+        gop_seconds: access.and_then(|access| access.group).map(seconds),
+        elementary: elementary.collect(),
     }
 }
 

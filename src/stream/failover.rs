@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use restreamer_sys::cpu;
 use slog::{Logger, info, o, warn};
 
+use super::contents::Report;
 use super::fill::{Fill, Rejoin};
 use super::intake::Filled;
 use crate::clock::{earlier, seconds};
@@ -90,7 +91,7 @@ impl Upstream {
 enum Link {
     Waiting,
     Dialing(Begun),
-    Connected { upstream: usize, attempt: u64, since: Instant, fill: Box<Fill> },
+    Connected { upstream: usize, attempt: u64, since: Instant, fill: Box<Fill>, report: Report },
     Off,
 }
 
@@ -191,7 +192,8 @@ impl Failover {
         info!(log, "upstream {} connected", remote.label(); "event" => "connected",
             "attempt" => attempt, "reason" => reason.to_string(), "took_seconds" => seconds(took));
         let fill = Box::new(Fill::new(dialed, now));
-        self.link = Link::Connected { upstream: number, attempt, since: now, fill };
+        let report = Report::new(now);
+        self.link = Link::Connected { upstream: number, attempt, since: now, fill, report };
     }
 
     fn fail(&mut self, begun: Begun, error: &DialError, now: Instant) {
@@ -209,9 +211,14 @@ impl Failover {
 
     /// Reads the connected upstream into the ring; an end of it is dealt with here.
     pub fn fill(&mut self, ring: &mut Ring, now: Instant) -> Filled {
-        let Link::Connected { fill, .. } = &mut self.link else { return Filled::Drained };
+        let Link::Connected { upstream, fill, report, .. } = &mut self.link else {
+            return Filled::Drained;
+        };
         let before = self.counts.datagrams;
         let filled = fill.fill(ring, now, &mut self.counts);
+        if let Some(contents) = fill.probe().content().and_then(|all| report.make(all, now)) {
+            self.upstreams[*upstream].metrics.show(Some(contents));
+        }
         self.datagrams = usize::try_from(self.counts.datagrams - before).unwrap_or(usize::MAX);
         match filled {
             Ok(filled) => filled,
@@ -274,6 +281,7 @@ impl Failover {
         self.publish();
         if let Link::Connected { upstream, .. } = self.link {
             self.upstreams[upstream].metrics.connected(false);
+            self.upstreams[upstream].metrics.show(None);
         }
         self.link = Link::Off;
         if let Some(any) = self.upstreams.first() {
@@ -290,13 +298,14 @@ impl Failover {
 
     /// Lets go of the connected upstream; the next attempt is due when the schedule says.
     pub fn give_up(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
-        let Link::Connected { upstream: number, attempt, since, fill } = &mut self.link else {
+        let Link::Connected { upstream: number, attempt, since, fill, .. } = &mut self.link else {
             return;
         };
         let (number, attempt, up) = (*number, *attempt, now.saturating_duration_since(*since));
         fill.finish(ring, &mut self.counts);
         self.publish();
         self.upstreams[number].metrics.connected(false);
+        self.upstreams[number].metrics.show(None);
         self.upstreams[number].metrics.lost(loss.kind());
         self.schedule.lost(now);
         let again = self.wait(number, Reason::Lost(loss.kind()), now);

@@ -42,7 +42,8 @@ impl Fill {
             Body::Stream(framing) => Box::new(Bytes::new(framing, dialed.early, dialed.keeper)),
             Body::Datagrams(of) => Box::new(Datagrams::new(of, now)),
         };
-        Fill { source: dialed.source, reader, probe: Probe::new(), last_data: now, via: dialed.via }
+        let probe = Probe::with_content(now);
+        Fill { source: dialed.source, reader, probe, last_data: now, via: dialed.via }
     }
 
     /// What is read.
@@ -53,6 +54,11 @@ impl Fill {
     /// Which way it comes.
     pub fn via(&self) -> &Via {
         &self.via
+    }
+
+    /// What it sends.
+    pub fn probe(&self) -> &Probe {
+        &self.probe
     }
 
     /// When data came last.
@@ -80,6 +86,7 @@ impl Fill {
         now: Instant,
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
+        self.probe.at(now);
         let mut intake = Intake::new(ring, &mut self.probe, counts);
         let filled = self.reader.fill(self.source.as_fd(), now, &mut intake);
         if intake.came {

@@ -106,5 +106,10 @@ impl<'a> Intake<'a> {
         self.counts.discarded += aligned.counts.discarded_bytes;
         self.counts.continuity += aligned.counts.continuity_errors;
         self.counts.transport += aligned.counts.transport_errors;
+        self.counts.scrambled += aligned.counts.scrambled;
+        self.counts.table_changes += aligned.counts.table_changes;
+        for (sum, more) in self.counts.faults.iter_mut().zip(aligned.counts.faults.all()) {
+            *sum += more;
+        }
     }
 }

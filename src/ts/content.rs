@@ -11,10 +11,12 @@ use std::time::Instant;
 use super::continuity::Continuity;
 use super::elementary::{Access, Follow};
 use super::integrity::{
-    Clock, Faults, Indicator, PERIOD_LIMIT, PcrWatch, TABLE_LIMIT, Tick, Watch,
+    Clock, Faults, Indicator, PERIOD_LIMIT, PcrWatch, STEP_LIMIT, TABLE_LIMIT, Tick, Watch,
 };
 use super::packet::{Header, Packet, Pid};
+use super::pcr::Ticks;
 use super::pmt::Elementary;
+use super::probe::Counts;
 use super::programs::{Change, Programs, Tables};
 use super::random_access::{RandomAccess, RandomAccesses};
 use super::section::{Assembler, Found, SectionError, TABLE_CAT, TABLE_PAT, TABLE_PMT};
@@ -62,8 +64,9 @@ pub struct Content {
     programs: Programs,
     pcrs: Vec<PcrWatch>,
     cat: Watch,
-    /// Scrambled packets up to the last tick.
+    /// Scrambled packets up to the last tick, and the tick that saw one last.
     scrambled: u64,
+    scrambled_at: Ticks,
     clock: Clock,
     now: Instant,
     /// Bytes that were delivered up to here, and before this pass.
@@ -71,7 +74,10 @@ pub struct Content {
     front: u64,
     found: RandomAccesses,
     faults: Faults,
+    /// Times that a table was replaced in this pass.
     changes: u64,
+    /// Scrambled packets that were counted.
+    counted: u64,
 }
 
 /// What is known of an elementary stream.
@@ -85,8 +91,10 @@ pub struct Followed<'a> {
     pub packets: [u64; 2],
     /// Its random access points are the program's.
     pub leads: bool,
-    /// The last one.
+    /// When the last one came.
     pub accessed: Option<Instant>,
+    /// Since when it is followed.
+    pub since: Instant,
     /// From the last but one to the last, in ticks of 90 kHz, where both have a PTS.
     pub group_ticks: Option<u64>,
 }
@@ -103,6 +111,7 @@ impl Content {
             pcrs: Vec::new(),
             cat: Watch::new(clock.at()),
             scrambled: 0,
+            scrambled_at: clock.at(),
             clock,
             now,
             delivered: 0,
@@ -110,6 +119,7 @@ impl Content {
             found: RandomAccesses::default(),
             faults: Faults::default(),
             changes: 0,
+            counted: 0,
         };
         content.assign();
         content
@@ -118,11 +128,6 @@ impl Content {
     /// The current tables.
     pub fn tables(&self) -> &Arc<Tables> {
         self.programs.tables()
-    }
-
-    /// Times that a table was replaced by another one.
-    pub fn changes(&self) -> u64 {
-        self.changes
     }
 
     /// Packets in the clear, and scrambled ones, of all PIDs.
@@ -143,15 +148,19 @@ impl Content {
         self.now = now;
     }
 
-    /// A pass is over: what it found.
-    pub(super) fn end_pass(&mut self) -> (RandomAccesses, Faults) {
+    /// A pass is over: what it found, and what there is to count.
+    pub(super) fn end_pass(&mut self, counts: &mut Counts) -> RandomAccesses {
         if self.delivered > self.front
             && let Some(tick) = self.clock.arrival(self.now)
         {
             self.tick(tick);
         }
         self.front = self.delivered;
-        (std::mem::take(&mut self.found), std::mem::take(&mut self.faults))
+        let [_, scrambled] = self.packets();
+        counts.scrambled = scrambled - std::mem::replace(&mut self.counted, scrambled);
+        counts.table_changes = std::mem::take(&mut self.changes);
+        counts.faults = std::mem::take(&mut self.faults);
+        std::mem::take(&mut self.found)
     }
 
     /// Sees the next packet that is delivered.
@@ -286,7 +295,7 @@ impl Content {
                 let pid = elementary.pid;
                 if pid.is_assignable() && usize::from(self.slots[pid.index()]) < FIXED_SLOTS {
                     let leads = leading == Some(pid);
-                    let follow = Follow::new(program.number, *elementary, leads, at);
+                    let follow = Follow::new(program.number, *elementary, leads, at, self.now);
                     self.give(pid, Role::Elementary(Box::new(follow)), &mut old);
                 }
             }
@@ -322,11 +331,15 @@ impl Content {
     fn tick(&mut self, tick: Tick) {
         let [_, scrambled] = self.packets();
         let faults = &mut self.faults;
-        // Where nothing is scrambled, none is missed.
-        if std::mem::replace(&mut self.scrambled, scrambled) == scrambled {
+        let hidden = std::mem::replace(&mut self.scrambled, scrambled) != scrambled;
+        if hidden {
+            self.scrambled_at = tick.at;
+        } else if tick.at.since(self.scrambled_at) > STEP_LIMIT {
+            // Where nothing is scrambled, none is missed.
             self.cat.came();
         }
-        if self.cat.is_missing(tick, PERIOD_LIMIT) {
+        if (hidden || self.cat.is_here() || tick.jumped) && self.cat.is_missing(tick, PERIOD_LIMIT)
+        {
             faults.count(Indicator::Cat);
         }
         for watch in &mut self.pcrs {

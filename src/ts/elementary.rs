@@ -35,6 +35,8 @@ pub(super) struct Follow {
     /// The indicator was in a packet without a start: it is about the next one (2.4.3.5).
     announced: bool,
     search: Option<(Finder, Start)>,
+    /// By arrival.
+    since: Instant,
     accessed: Option<Instant>,
     /// The PTS of the last random access point.
     accessed_pts: Option<Timestamp>,
@@ -54,8 +56,15 @@ struct Start {
 }
 
 impl Follow {
-    pub(super) fn new(program: u16, elementary: Elementary, leads: bool, at: Ticks) -> Follow {
+    pub(super) fn new(
+        program: u16,
+        elementary: Elementary,
+        leads: bool,
+        at: Ticks,
+        now: Instant,
+    ) -> Follow {
         Follow {
+            since: now,
             program,
             elementary,
             leads,
@@ -84,6 +93,7 @@ impl Follow {
             packets,
             leads: self.leads,
             accessed: self.accessed,
+            since: self.since,
             group_ticks: self.group_ticks,
         }
     }
@@ -171,9 +181,10 @@ impl Follow {
         if self.came.is_missing(tick, PERIOD_LIMIT) {
             faults.count(Indicator::Pid);
         }
-        if let Some(stamped) = &mut self.stamped {
-            // Scrambled ones may have it.
-            if before[1] != packets[1] {
+        // Scrambled ones may have a PTS, and where nothing comes, that is told already.
+        let (here, hidden) = (before[0] != packets[0], before[1] != packets[1]);
+        if let Some(stamped) = self.stamped.as_mut().filter(|_| here || hidden || tick.jumped) {
+            if hidden {
                 stamped.came();
             }
             if stamped.is_missing(tick, PTS_LIMIT) {

@@ -15,8 +15,8 @@
 //! | 2.3a `PCR_repetition_error` | [`Indicator::PcrRepetition`]: two PCRs more than 100 ms apart, as ISO/IEC 13818-1, 2.7.2 has it (40 ms are a recommendation of TS 101 154 for encoders), or none at all for a second |
 //! | 2.3b `PCR_discontinuity_indicator_error` | [`Indicator::PcrDiscontinuity`]: a PCR that is not 0 to 100 ms after the one before, without the indicator |
 //! | 2.4 `PCR_accuracy_error` | not computed: it needs the time at which each packet was sent, and nothing that has passed a network's buffers has that |
-//! | 2.5 `PTS_error` | [`Indicator::Pts`]: once for each 700 ms without a PTS in pictures or sound that had one, but for scrambled ones |
-//! | 2.6 `CAT_error` | [`Indicator::Cat`]: once for each 5 s with scrambled packets and without a CAT, and for each section of another table in PID 1 |
+//! | 2.5 `PTS_error` | [`Indicator::Pts`]: once for each 700 ms without a PTS in pictures or sound that come and had one, but for scrambled ones |
+//! | 2.6 `CAT_error` | [`Indicator::Cat`]: once for each 5 s of scrambled packets, never more than a second apart, without a CAT, and for each section of another table in PID 1 |
 //!
 //! Sections that are broken in another way, and tables with more than is followed, are
 //! [`Indicator::Malformed`].
@@ -91,6 +91,23 @@ impl Indicator {
         Indicator::Cat,
         Indicator::Malformed,
     ];
+}
+
+impl Indicator {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Indicator::Pat => "pat",
+            Indicator::Pmt => "pmt",
+            Indicator::Pid => "pid",
+            Indicator::Crc => "crc",
+            Indicator::PcrRepetition => "pcr_repetition",
+            Indicator::PcrDiscontinuity => "pcr_discontinuity",
+            Indicator::Pts => "pts",
+            Indicator::Cat => "cat",
+            Indicator::Malformed => "malformed",
+        }
+    }
 }
 
 /// Errors by their indicator.
@@ -205,6 +222,11 @@ impl Watch {
     /// It came.
     pub(super) fn came(&mut self) {
         self.came = true;
+    }
+
+    /// Whether it came since the last tick.
+    pub(super) fn is_here(&self) -> bool {
+        self.came
     }
 
     /// Whether it is missing for longer than `limit`; if so, the next wait begins.

@@ -50,6 +50,10 @@ pub struct Counts {
     pub transport_errors: u64,
     /// The other errors of TR 101 290.
     pub faults: Faults,
+    /// Scrambled packets.
+    pub scrambled: u64,
+    /// Times that a PAT or PMT was replaced by another one.
+    pub table_changes: u64,
 }
 
 impl AddAssign for Counts {
@@ -60,6 +64,8 @@ impl AddAssign for Counts {
         self.continuity_errors += other.continuity_errors;
         self.transport_errors += other.transport_errors;
         self.faults += other.faults;
+        self.scrambled += other.scrambled;
+        self.table_changes += other.table_changes;
     }
 }
 
@@ -173,7 +179,7 @@ impl Probe {
         }
         let mut random_access = RandomAccesses::default();
         if let Some(content) = &mut self.content {
-            (random_access, counts.faults) = content.end_pass();
+            random_access = content.end_pass(&mut counts);
         }
         Aligned { whole, held, counts, random_access }
     }

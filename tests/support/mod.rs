@@ -3,6 +3,7 @@
 //! A test file uses a part of it each, so that what it leaves unused is no defect.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part")]
 
+pub mod broadcast;
 pub mod client;
 pub mod crowd;
 pub mod datagram;
