@@ -104,7 +104,7 @@ const FAULTS: [Fault; 22] = [
     Fault {
         what: "1.6: one language is away for 5.2 s",
         items: |items, from| {
-            items.retain(|item| item.pid() != ENGLISH || !within(item, from, 5200))
+            items.retain(|item| item.pid() != ENGLISH || !within(item, from, 5200));
         },
         bytes: NO_BYTES,
         expected: &[("pid", 1)],
@@ -420,10 +420,9 @@ fn what_a_stream_is_made_of_is_told_and_goes_with_it() {
     let accessed: f64 = accessed.rsplit(' ').next().unwrap().parse().unwrap();
     let ago = now().as_secs_f64() - accessed;
     assert!((-0.1..30.0).contains(&ago), "{ago}");
-    let info = format!(
-        "restreamer_elementary_info{{codec=\"aac\",kind=\"audio\",language=\"deu\",pid=\"0x0102\",program=\"1\","
-    );
-    assert!(one(&info).is_some(), "{}", told());
+    let info = "restreamer_elementary_info{codec=\"aac\",kind=\"audio\",language=\"deu\",\
+                pid=\"0x0102\",program=\"1\",";
+    assert!(one(info).is_some(), "{}", told());
     assert_eq!(shown["programs"][0]["gop_seconds"], 1.0, "{shown}");
     assert!(shown["programs"][0]["random_access_seconds"].as_f64().unwrap() < 30.0, "{shown}");
     let parts = shown["programs"][0]["elementary"].as_array().unwrap().iter().map(rate);

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use support::broadcast;
 use support::crowd::{Crowd, Pace};
 use support::datagram::{PACKETS, rtp};
 use support::node::{Node, repository, stream};
@@ -198,6 +199,8 @@ impl Eventful {
         }
         node.await_count("restreamer_upstream_losses_total", "/lost.ts", 1);
 
+        upstream.write_all(&broadcast::numbered(&broadcast::clean(0, 3000)).concat()).unwrap();
+        node.await_metric("restreamer_gop_seconds", "/http.ts", |seconds| seconds > 0.0);
         skip_a_viewer(&node, &mut upstream, &told);
         assert_eq!(http::ask(node.address, b"GET /readme HTTP/1.0\r\n\r\n").status, 200);
         let mut viewer = http::watch(node.address, "/rtp.ts");

@@ -44,8 +44,8 @@ pub const SYNC_SUSPECTS_MAX: usize = 32;
 /// Bytes that a probe holds back at most, until it can tell packets from garbage.
 pub const SYNC_HELD_BYTES_MAX: usize = (SYNC_ROW_PACKETS - 1) * PACKET_BYTES + 4;
 
-/// A section of a PAT, CAT or PMT, all of it (ISO/IEC 13818-1, 2.4.4.4: a `section_length` of 1021),
-/// and of most tables of DVB (EN 300 468, 5.1.1).
+/// A section of a PAT, CAT or PMT, all of it (ISO/IEC 13818-1, 2.4.4.4: a `section_length` of
+/// 1021), and of most tables of DVB (EN 300 468, 5.1.1).
 pub const TABLE_SECTION_BYTES_MAX: usize = 1024;
 /// The longest section there is (ISO/IEC 13818-1, 2.4.4.11: a `section_length` of 4093).
 pub const SECTION_BYTES_MAX: usize = 4096;

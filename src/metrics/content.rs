@@ -7,9 +7,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 use super::registry::{counters, gauges, register};
+use super::upstream::UpstreamCounts;
 use crate::clock::unix_seconds;
 use crate::limits::ELEMENTARY_SHOWN_MAX;
 
@@ -76,6 +77,10 @@ pub struct Access {
 
 #[derive(Debug)]
 pub(super) struct Families {
+    received: IntCounterVec,
+    faults: IntCounterVec,
+    scrambled_packets: IntCounterVec,
+    table_changes: IntCounterVec,
     info: IntGaugeVec,
     bytes: IntCounterVec,
     scrambled: IntGaugeVec,
@@ -85,9 +90,33 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn register(r: &Registry) -> Families {
-        let of_pid = &["stream", "url", "pid"];
+        let (of_upstream, of_pid) = (&["stream", "url"], &["stream", "url", "pid"]);
         let seconds = |name, help| register(r, GaugeVec::new(Opts::new(name, help), of_pid));
         Families {
+            received: counters(
+                r,
+                "restreamer_received_bytes_total",
+                "Bytes of packets received from the upstream.",
+                of_upstream,
+            ),
+            faults: counters(
+                r,
+                "restreamer_integrity_errors_total",
+                "Other errors of TR 101 290, by indicator, and malformed sections.",
+                &["stream", "url", "indicator"],
+            ),
+            scrambled_packets: counters(
+                r,
+                "restreamer_scrambled_packets_total",
+                "Scrambled packets received from the upstream.",
+                of_upstream,
+            ),
+            table_changes: counters(
+                r,
+                "restreamer_table_changes_total",
+                "Times that a PAT or PMT was replaced by another one.",
+                of_upstream,
+            ),
             info: gauges(
                 r,
                 "restreamer_elementary_info",
@@ -117,9 +146,15 @@ impl Families {
         }
     }
 
-    pub(super) fn of(&self, labels: [String; 2]) -> ContentMetrics {
+    pub(super) fn of(&self, labels: &[String; 2]) -> ContentMetrics {
+        let [path, url] = labels.each_ref().map(String::as_str);
+        let of = |family: &IntCounterVec| family.with_label_values(&[path, url]);
         ContentMetrics {
-            labels,
+            received: of(&self.received),
+            faults: INDICATORS.map(|word| self.faults.with_label_values(&[path, url, word])),
+            scrambled_packets: of(&self.scrambled_packets),
+            table_changes: of(&self.table_changes),
+            labels: labels.clone(),
             info: self.info.clone(),
             bytes: self.bytes.clone(),
             scrambled: self.scrambled.clone(),
@@ -135,6 +170,10 @@ impl Families {
 pub(super) struct ContentMetrics {
     /// Stream and upstream.
     labels: [String; 2],
+    received: IntCounter,
+    faults: [IntCounter; INDICATORS.len()],
+    scrambled_packets: IntCounter,
+    table_changes: IntCounter,
     info: IntGaugeVec,
     bytes: IntCounterVec,
     scrambled: IntGaugeVec,
@@ -144,15 +183,39 @@ pub(super) struct ContentMetrics {
 }
 
 impl ContentMetrics {
+    /// Adds what was counted since the last time.
+    pub(super) fn count(&self, counts: &UpstreamCounts) {
+        let own = [
+            (&self.received, counts.bytes),
+            (&self.scrambled_packets, counts.scrambled),
+            (&self.table_changes, counts.table_changes),
+        ];
+        for (metric, by) in own.into_iter().chain(self.faults.iter().zip(counts.faults)) {
+            if by > 0 {
+                metric.inc_by(by);
+            }
+        }
+    }
+
+    /// Errors by their words.
+    pub(super) fn faults(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        INDICATORS.into_iter().zip(&self.faults).map(|(word, count)| (word, count.get()))
+    }
+
+    /// (scrambled packets, replaced tables) since the start.
+    pub(super) fn scrambled_and_replaced(&self) -> (u64, u64) {
+        (self.scrambled_packets.get(), self.table_changes.get())
+    }
+
     /// What was shown last.
     pub(super) fn get(&self) -> Option<Contents> {
         self.lock().clone()
     }
 
     /// Shows this instead of what was shown before; nothing, when the upstream is lost.
-    pub(super) fn show(&self, contents: Option<Contents>) {
-        let before = std::mem::replace(&mut *self.lock(), contents.clone());
-        let now: Vec<_> = contents.iter().flat_map(listed).collect();
+    pub(super) fn show(&self, contents: Option<&Contents>) {
+        let before = std::mem::replace(&mut *self.lock(), contents.cloned());
+        let now: Vec<_> = contents.into_iter().flat_map(listed).collect();
         let same = |(program, one): (u16, &Elementary), other: (u16, &Elementary)| {
             let (a, b) = (one, other.1);
             (program, a.pid, a.codec, &a.language) == (other.0, b.pid, b.codec, &b.language)
@@ -163,7 +226,7 @@ impl ContentMetrics {
                 self.forget(gone.0, gone.1);
             }
         }
-        if let Some(at) = contents.as_ref().map(|contents| contents.at) {
+        if let Some(at) = contents.map(|contents| contents.at) {
             for (program, elementary) in now {
                 self.show_one(program, elementary, at);
             }
@@ -174,7 +237,7 @@ impl ContentMetrics {
         let (pid, program) = (label(one.pid), program.to_string());
         let [stream, url] = self.labels.each_ref().map(String::as_str);
         let of_pid = &[stream, url, &pid];
-        let info = [stream, url, &pid, &program, one.kind, one.codec, &one.language];
+        let info = [stream, url, &pid, &program, one.kind, one.codec, language(one)];
         self.info.with_label_values(&info).set(1);
         self.bytes.with_label_values(of_pid).inc_by(one.bytes);
         self.scrambled.with_label_values(of_pid).set(one.scrambled.into());
@@ -190,7 +253,7 @@ impl ContentMetrics {
         let (pid, program) = (label(one.pid), program.to_string());
         let [stream, url] = self.labels.each_ref().map(String::as_str);
         let of_pid = &[stream, url, &pid];
-        let info = [stream, url, &pid, &program, one.kind, one.codec, &one.language];
+        let info = [stream, url, &pid, &program, one.kind, one.codec, language(one)];
         // What is not there need not go.
         let _none = self.info.remove_label_values(&info);
         let _none = self.bytes.remove_label_values(of_pid);
@@ -211,6 +274,11 @@ fn listed(contents: &Contents) -> impl Iterator<Item = (u16, &Elementary)> {
     let all =
         programs.flat_map(|program| program.elementary.iter().map(|one| (program.number, one)));
     all.take(ELEMENTARY_SHOWN_MAX)
+}
+
+/// The language's label: ISO 639-2 has a code for one that is not known.
+fn language(one: &Elementary) -> &str {
+    if one.language.is_empty() { "und" } else { &one.language }
 }
 
 /// A PID as it is written in tables.
@@ -251,8 +319,8 @@ mod tests {
             text.lines().filter(ours).map(str::to_owned).collect::<Vec<_>>()
         };
         assert!(upstream.contents().is_none() && told().is_empty());
-        upstream.show(Some(contents(&[256, 257], "h264")));
-        upstream.show(Some(contents(&[256, 257], "h264")));
+        upstream.show(Some(&contents(&[256, 257], "h264")));
+        upstream.show(Some(&contents(&[256, 257], "h264")));
         let all = told();
         assert_eq!(all.len(), 2 * 3 + 2, "{all:#?}");
         let of = "pid=\"0x0100\",stream=\"/a.ts\",url=\"tcp://h:1\"}";
@@ -265,12 +333,12 @@ mod tests {
         ] {
             assert!(all.contains(&line), "{line} in {all:#?}");
         }
-        upstream.show(Some(contents(&[257], "hevc")));
+        upstream.show(Some(&contents(&[257], "hevc")));
         let all = told();
         assert_eq!(all.len(), 3 + 2, "{all:#?}");
         assert!(all.iter().all(|line| line.contains("0x0101") && !line.contains("h264")));
         let many: Vec<u16> = (256..500).collect();
-        upstream.show(Some(contents(&many, "h264")));
+        upstream.show(Some(&contents(&many, "h264")));
         assert_eq!(told().len(), 3 * ELEMENTARY_SHOWN_MAX + 2);
         upstream.show(None);
         assert!(told().is_empty() && upstream.contents().is_none());

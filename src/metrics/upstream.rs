@@ -19,10 +19,6 @@ pub(super) struct Families {
     discarded: IntCounterVec,
     continuity: IntCounterVec,
     transport: IntCounterVec,
-    received: IntCounterVec,
-    faults: IntCounterVec,
-    scrambled: IntCounterVec,
-    table_changes: IntCounterVec,
     content: content::Families,
     datagrams: IntCounterVec,
     datagrams_odd: IntCounterVec,
@@ -71,20 +67,6 @@ impl Families {
             transport: counter(
                 "restreamer_transport_errors_total",
                 "Packets with the transport error indicator (TR 101 290, 2.1).",
-            ),
-            received: counter(
-                "restreamer_received_bytes_total",
-                "Bytes of packets received from the upstream.",
-            ),
-            faults: by(
-                "restreamer_integrity_errors_total",
-                "Other errors of TR 101 290, by indicator, and malformed sections.",
-                "indicator",
-            ),
-            scrambled: counter("restreamer_scrambled_packets_total", "Scrambled packets."),
-            table_changes: counter(
-                "restreamer_table_changes_total",
-                "Times that a PAT or PMT was replaced by another one.",
             ),
             content: content::Families::register(r),
             datagrams: counter("restreamer_datagrams_total", "Datagrams received."),
@@ -169,11 +151,7 @@ impl Families {
             discarded: of(&self.discarded),
             continuity: of(&self.continuity),
             transport: of(&self.transport),
-            received: of(&self.received),
-            faults: INDICATORS.map(|word| self.faults.with_label_values(&[path, url, word])),
-            scrambled: of(&self.scrambled),
-            table_changes: of(&self.table_changes),
-            content: self.content.of([path.to_owned(), url.to_owned()]),
+            content: self.content.of(&[path.to_owned(), url.to_owned()]),
             datagrams: of(&self.datagrams),
             datagrams_odd: of(&self.datagrams_odd),
             datagrams_cut: of(&self.datagrams_cut),
@@ -206,10 +184,6 @@ pub struct UpstreamMetrics {
     discarded: IntCounter,
     continuity: IntCounter,
     transport: IntCounter,
-    received: IntCounter,
-    faults: [IntCounter; INDICATORS.len()],
-    scrambled: IntCounter,
-    table_changes: IntCounter,
     content: ContentMetrics,
     datagrams: IntCounter,
     datagrams_odd: IntCounter,
@@ -308,7 +282,7 @@ impl UpstreamMetrics {
     }
 
     /// Shows what the upstream sends, instead of what was shown before; nothing, when it is lost.
-    pub fn show(&self, contents: Option<Contents>) {
+    pub fn show(&self, contents: Option<&Contents>) {
         self.content.show(contents);
     }
 
@@ -324,13 +298,12 @@ impl UpstreamMetrics {
             ("continuity", self.continuity.get()),
             ("transport", self.transport.get()),
         ];
-        let others = INDICATORS.into_iter().zip(&self.faults);
-        own.into_iter().chain(others.map(|(word, count)| (word, count.get()))).collect()
+        own.into_iter().chain(self.content.faults()).collect()
     }
 
     /// (scrambled packets, replaced tables) since the start.
     pub fn scrambled_and_replaced(&self) -> (u64, u64) {
-        (self.scrambled.get(), self.table_changes.get())
+        self.content.scrambled_and_replaced()
     }
 
     /// (packets, bytes) received since the start.
@@ -350,9 +323,6 @@ impl UpstreamMetrics {
             (&self.discarded, counts.discarded),
             (&self.continuity, counts.continuity),
             (&self.transport, counts.transport),
-            (&self.received, counts.bytes),
-            (&self.scrambled, counts.scrambled),
-            (&self.table_changes, counts.table_changes),
             (&self.datagrams, counts.datagrams),
             (&self.datagrams_odd, counts.datagrams_odd),
             (&self.datagrams_cut, counts.datagrams_cut),
@@ -369,10 +339,6 @@ impl UpstreamMetrics {
                 metric.inc_by(by);
             }
         }
-        for (metric, by) in self.faults.iter().zip(counts.faults) {
-            if by > 0 {
-                metric.inc_by(by);
-            }
-        }
+        self.content.count(&counts);
     }
 }

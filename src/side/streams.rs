@@ -63,7 +63,8 @@ pub struct Integrity {
 /// A program.
 #[derive(Debug, Serialize)]
 pub struct Program {
-    program: u16,
+    #[serde(rename = "program")]
+    number: u16,
     pmt_pid: u16,
     pcr_pid: Option<u16>,
     /// Since its last random access point; none when there was none.
@@ -174,7 +175,7 @@ fn program(program: &content::Program, fresh: bool, now: Instant) -> Program {
         scrambled: one.scrambled,
     });
     Program {
-        program: program.number,
+        number: program.number,
         pmt_pid: program.pmt_pid,
         pcr_pid: program.pcr_pid,
         random_access_seconds: last.map(|last| seconds(now.saturating_duration_since(last))),

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{PACKET_BYTES, RATE_INTERVAL};
 use crate::metrics::content::{Access, Contents, Elementary, INDICATORS, Program};
-use crate::ts::Content;
 use crate::ts::content::Followed;
 use crate::ts::integrity::Indicator;
+use crate::ts::{Content, Pid};
 
 const _: () = assert!(Indicator::ALL.len() == INDICATORS.len());
 
@@ -110,7 +110,7 @@ fn programs(content: &Content) -> Vec<Program> {
         Some(Program {
             number: program.number,
             pmt_pid: program.pid.value(),
-            pcr_pid: pmt.pcr.map(|pid| pid.value()),
+            pcr_pid: pmt.pcr.map(Pid::value),
             elementary: Vec::new(),
         })
     });

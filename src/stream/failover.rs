@@ -217,7 +217,7 @@ impl Failover {
         let before = self.counts.datagrams;
         let filled = fill.fill(ring, now, &mut self.counts);
         if let Some(contents) = fill.probe().content().and_then(|all| report.make(all, now)) {
-            self.upstreams[*upstream].metrics.show(Some(contents));
+            self.upstreams[*upstream].metrics.show(Some(&contents));
         }
         self.datagrams = usize::try_from(self.counts.datagrams - before).unwrap_or(usize::MAX);
         match filled {

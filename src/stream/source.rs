@@ -29,7 +29,7 @@ pub struct Fed {
     fill: Option<Box<Fill>>,
     /// What the owner feeds since, while the end of what it fed before was not read yet.
     next: Option<Box<Fill>>,
-    counts: UpstreamCounts,
+    counts: Box<UpstreamCounts>,
 }
 
 impl Fed {
@@ -63,7 +63,7 @@ impl Fed {
             fill.finish(ring, &mut self.counts);
         }
         self.fill = self.next.take();
-        self.counts = UpstreamCounts::default();
+        *self.counts = UpstreamCounts::default();
     }
 }
 
@@ -181,7 +181,7 @@ impl Source {
     pub fn publish(&mut self) {
         match self {
             Source::Upstreams(failover) => failover.publish(),
-            Source::Fed(fed) => fed.counts = UpstreamCounts::default(),
+            Source::Fed(fed) => *fed.counts = UpstreamCounts::default(),
         }
     }
 }

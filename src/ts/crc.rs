@@ -16,18 +16,20 @@ pub(super) fn crc32(bytes: &[u8]) -> u32 {
 
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
-    let mut index = 0;
-    while index < 256 {
+    let mut index = 0u8;
+    loop {
         let mut bits = 0;
-        let mut crc = (index as u32) << 24;
+        let mut crc = u32::from_be_bytes([index, 0, 0, 0]);
         while bits < 8 {
             crc = if crc >> 31 == 1 { crc << 1 ^ 0x04C1_1DB7 } else { crc << 1 };
             bits += 1;
         }
-        table[index] = crc;
-        index += 1;
+        table[index as usize] = crc;
+        index = match index.checked_add(1) {
+            Some(next) => next,
+            None => return table,
+        };
     }
-    table
 }
 
 #[cfg(test)]

@@ -4,19 +4,27 @@
 //! Owns the limits, the clock they are measured by and the counting. It never reads a packet:
 //! [`super::content`] does, which drives it. What is counted where:
 //!
-//! | indicator | here |
-//! | --- | --- |
-//! | 1.1 `TS_sync_loss` and 1.2 `Sync_byte_error` | one count, [`Counts::sync_losses`]: a packet that begins with another byte is not taken for one even once, so that each such error is a loss |
-//! | 1.3 `PAT_error`, 1.5 `PMT_error` | [`Indicator::Pat`], [`Indicator::Pmt`]: once for each 0.5 s without it, for each scrambled packet and, in PID 0, for each section of another table |
-//! | 1.4 `Continuity_count_error` | [`Counts::continuity_errors`] |
-//! | 1.6 `PID_error` | [`Indicator::Pid`]: once for each 5 s in which a PID of a PMT has no packet. Only pictures and sound: subtitles and data may pause as long as they like |
-//! | 2.1 `Transport_error` | [`Counts::transport_errors`] |
-//! | 2.2 `CRC_error` | [`Indicator::Crc`], of PAT, CAT, PMT, NIT, SDT, BAT, EIT, TOT |
-//! | 2.3a `PCR_repetition_error` | [`Indicator::PcrRepetition`]: two PCRs more than 100 ms apart, as ISO/IEC 13818-1, 2.7.2 has it (40 ms are a recommendation of TS 101 154 for encoders), or none at all for a second |
-//! | 2.3b `PCR_discontinuity_indicator_error` | [`Indicator::PcrDiscontinuity`]: a PCR that is not 0 to 100 ms after the one before, without the indicator |
-//! | 2.4 `PCR_accuracy_error` | not computed: it needs the time at which each packet was sent, and nothing that has passed a network's buffers has that |
-//! | 2.5 `PTS_error` | [`Indicator::Pts`]: once for each 700 ms without a PTS in pictures or sound that come and had one, but for scrambled ones |
-//! | 2.6 `CAT_error` | [`Indicator::Cat`]: once for each 5 s of scrambled packets, never more than a second apart, without a CAT, and for each section of another table in PID 1 |
+//! - 1.1 `TS_sync_loss` and 1.2 `Sync_byte_error` are one count, [`Counts::sync_losses`]: what
+//!   begins with another byte is not taken for a packet even once, so that each is a loss.
+//! - 1.3 `PAT_error` and 1.5 `PMT_error` ([`Indicator::Pat`], [`Indicator::Pmt`]): once for each
+//!   0.5 s without it, for each scrambled packet and, in PID 0, for each section of another table.
+//! - 1.4 `Continuity_count_error`: [`Counts::continuity_errors`].
+//! - 1.6 `PID_error` ([`Indicator::Pid`]): once for each 5 s in which a PID of a PMT has no packet.
+//!   Only pictures and sound: subtitles and data may pause as long as they like.
+//! - 2.1 `Transport_error`: [`Counts::transport_errors`].
+//! - 2.2 `CRC_error` ([`Indicator::Crc`]): of PAT, CAT, PMT, NIT, SDT, BAT, EIT and TOT.
+//! - 2.3a `PCR_repetition_error` ([`Indicator::PcrRepetition`]): two PCRs more than 100 ms apart, as
+//!   ISO/IEC 13818-1, 2.7.2 has it (40 ms are a recommendation of DVB for encoders, TS 101 154), or
+//!   none at all for a second.
+//! - 2.3b `PCR_discontinuity_indicator_error` ([`Indicator::PcrDiscontinuity`]): a PCR that is not 0
+//!   to 100 ms after the one before, without the indicator. By the stream's own clock, one that is
+//!   too late is this as well.
+//! - 2.4 `PCR_accuracy_error` is not computed: it needs the time at which each packet was sent, and
+//!   nothing that has passed a network's buffers has that.
+//! - 2.5 `PTS_error` ([`Indicator::Pts`]): once for each 700 ms without a PTS in pictures or sound
+//!   that come and had one, but for scrambled ones.
+//! - 2.6 `CAT_error` ([`Indicator::Cat`]): once for each 5 s of scrambled packets, never more than a
+//!   second apart, without a CAT, and for each section of another table in PID 1.
 //!
 //! Sections that are broken in another way, and tables with more than is followed, are
 //! [`Indicator::Malformed`].

@@ -136,7 +136,7 @@ impl Codec {
     /// By the descriptor that tells what private data is (EN 300 468, 6.1 and annex D).
     fn of_descriptor(tag: u8, body: &[u8]) -> Option<Codec> {
         Some(match tag {
-            0x05 => return Codec::registered(body.first_chunk()?),
+            0x05 => return Codec::registered(*body.first_chunk()?),
             0x45 | 0x46 | 0x56 => Codec("dvb_teletext", Kind::Subtitles),
             0x59 => Codec("dvb_subtitle", Kind::Subtitles),
             0x6A => Codec("ac3", Kind::Audio),
@@ -154,8 +154,8 @@ impl Codec {
     }
 
     /// By `format_identifier` of a registration descriptor (2.6.8), as registered with SMPTE-RA.
-    fn registered(identifier: &[u8; 4]) -> Option<Codec> {
-        Some(match identifier {
+    fn registered(identifier: [u8; 4]) -> Option<Codec> {
+        Some(match &identifier {
             b"AC-3" => Codec("ac3", Kind::Audio),
             b"EAC3" => Codec("eac3", Kind::Audio),
             b"AC-4" => Codec("ac4", Kind::Audio),

@@ -163,8 +163,9 @@ fn length([_, high, low]: [u8; PREFIX_BYTES]) -> usize {
 /// it is none of those that TR 101 290, 2.2 lists (NIT, SDT, BAT, EIT, TOT; EN 300 468, table 2).
 fn longest(table: u8) -> Option<usize> {
     match table {
-        TABLE_PAT | TABLE_CAT | TABLE_PMT => Some(TABLE_SECTION_BYTES_MAX),
-        0x40 | 0x41 | 0x42 | 0x46 | 0x4A | 0x73 => Some(TABLE_SECTION_BYTES_MAX),
+        TABLE_PAT | TABLE_CAT | TABLE_PMT | 0x40 | 0x41 | 0x42 | 0x46 | 0x4A | 0x73 => {
+            Some(TABLE_SECTION_BYTES_MAX)
+        }
         0x4E..=0x6F => Some(SECTION_BYTES_MAX),
         _ => None,
     }

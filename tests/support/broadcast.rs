@@ -150,9 +150,9 @@ fn pes(pid: u16, at: u64) -> [u8; PACKET_BYTES] {
     bytes[4..13].copy_from_slice(&[0, 0, 1, stream, 0, 0, 0x80, 0x80, 5]);
     let pts = (at + 200) * 90;
     let bits = [29, 22, 14, 7].map(|shift| (pts >> shift).to_le_bytes()[0]);
-    let [a, b, c, d] = bits;
-    let e = (pts << 1).to_le_bytes()[0];
-    bytes[13..18].copy_from_slice(&[0x21 | a & 0x0E, b, c | 1, d, e | 1]);
+    let last = (pts << 1).to_le_bytes()[0] | 1;
+    let stamp = [0x21 | bits[0] & 0x0E, bits[1], bits[2] | 1, bits[3], last];
+    bytes[13..18].copy_from_slice(&stamp);
     if pid == VIDEO {
         let kind = if at.is_multiple_of(1000) { 0x65 } else { 0x41 };
         bytes[18..30].copy_from_slice(&[0, 0, 0, 1, 9, 0xF0, 0, 0, 1, kind, 0x88, 0x55]);
