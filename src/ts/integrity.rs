@@ -13,18 +13,18 @@
 //!   Only pictures and sound: subtitles and data may pause as long as they like.
 //! - 2.1 `Transport_error`: [`Counts::transport_errors`].
 //! - 2.2 `CRC_error` ([`Indicator::Crc`]): of PAT, CAT, PMT, NIT, SDT, BAT, EIT and TOT.
-//! - 2.3a `PCR_repetition_error` ([`Indicator::PcrRepetition`]): two PCRs more than 100 ms apart, as
-//!   ISO/IEC 13818-1, 2.7.2 has it (40 ms are a recommendation of DVB for encoders, TS 101 154), or
-//!   none at all for a second.
-//! - 2.3b `PCR_discontinuity_indicator_error` ([`Indicator::PcrDiscontinuity`]): a PCR that is not 0
-//!   to 100 ms after the one before, without the indicator. By the stream's own clock, one that is
-//!   too late is this as well.
+//! - 2.3a `PCR_repetition_error` ([`Indicator::PcrRepetition`]): two PCRs more than 100 ms apart,
+//!   as ISO/IEC 13818-1, 2.7.2 has it (40 ms are a recommendation of DVB for encoders, TS 101 154),
+//!   or none at all for a second.
+//! - 2.3b `PCR_discontinuity_indicator_error` ([`Indicator::PcrDiscontinuity`]): a PCR that is not
+//!   0 to 100 ms after the one before, without the indicator. By the stream's own clock, one that
+//!   is too late is this as well.
 //! - 2.4 `PCR_accuracy_error` is not computed: it needs the time at which each packet was sent, and
 //!   nothing that has passed a network's buffers has that.
 //! - 2.5 `PTS_error` ([`Indicator::Pts`]): once for each 700 ms without a PTS in pictures or sound
 //!   that come and had one, but for scrambled ones.
-//! - 2.6 `CAT_error` ([`Indicator::Cat`]): once for each 5 s of scrambled packets, never more than a
-//!   second apart, without a CAT, and for each section of another table in PID 1.
+//! - 2.6 `CAT_error` ([`Indicator::Cat`]): once for each 5 s of scrambled packets, never more than
+//!   a second apart, without a CAT, and for each section of another table in PID 1.
 //!
 //! Sections that are broken in another way, and tables with more than is followed, are
 //! [`Indicator::Malformed`].

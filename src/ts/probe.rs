@@ -1,9 +1,9 @@
 //! The one pass over an upstream's bytes: finds packet sync in place and probes the packets.
 //!
 //! Owns what is known of one connection: whether it is in sync, the counters of its PIDs, the
-//! candidates of a hunt, and, where that is wanted, what the packets hold. It never keeps bytes and never changes a packet; garbage between packets
-//! is removed in place. A worker (or the player) drives it with what the last call held back,
-//! followed by new input.
+//! candidates of a hunt, and, where that is wanted, what the packets hold. It never keeps bytes and
+//! never changes a packet; garbage between packets is removed in place. A worker (or the player)
+//! drives it with what the last call held back, followed by new input.
 //!
 //! In sync, a packet is delivered when its 188 bytes are there: no look-ahead, as a live stream
 //! must not be delayed. The exception are packets that could as well be garbage (a PID not seen

@@ -1,7 +1,7 @@
 //! Where decoding may start: random access points.
 //!
-//! Owns the search for a picture that stands for itself in the first bytes of a PES packet. It never
-//! decodes more than a picture's type and never keeps bytes. [`super::content`] drives it.
+//! Owns the search for a picture that stands for itself in the first bytes of a PES packet. It
+//! never decodes more than a picture's type and never keeps bytes. [`super::elementary`] drives it.
 //!
 //! An encoder marks these points by `random_access_indicator` (ISO/IEC 13818-1, 2.4.3.5). Where it
 //! has done so once, its word is taken and nothing is searched. For the others, a PES packet is a

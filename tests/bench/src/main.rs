@@ -57,6 +57,7 @@ mod measure;
 mod options;
 mod packet;
 mod peers;
+mod probe;
 mod report;
 mod scenario;
 mod source;
@@ -88,6 +89,8 @@ enum Command {
     Load(load::Arguments),
     /// Measures kernel knobs one by one, each beside its default.
     Knobs(knobs::Arguments),
+    /// Measures what the one pass over an upstream's bytes costs for each packet.
+    Probe(probe::Arguments),
     /// The bare loop: started by `load`, ends with its sources.
     Bare(bare::Arguments),
 }
@@ -109,6 +112,7 @@ fn run(command: &Command) -> io::Result<bool> {
     match command {
         Command::Load(arguments) => load::run(arguments),
         Command::Knobs(arguments) => knobs::run(arguments),
+        Command::Probe(arguments) => probe::run(arguments),
         Command::Bare(arguments) => bare::run(arguments).map(|()| true),
     }
 }
