@@ -319,7 +319,7 @@ fn another_host_looks_and_changes_only_what_it_has_the_password_for() {
     assert_eq!(asked.status, 401);
     assert!(asked.header("www-authenticate").unwrap().starts_with("Basic realm=\"door\""));
     let with = |who: &str, more: &[&str]| {
-        let url = format!("http://{who}@{}", side);
+        let url = format!("http://{who}@{side}");
         door_at(&hosts.sender, &url, &[&["deny", "10.213.0.3", "--for", "90"], more].concat())
     };
     let (code, said) = with("ops:s3%20crex", &[]);
