@@ -1,9 +1,9 @@
 //! The MPEG transport stream (ISO/IEC 13818-1): packets and what can be read off them.
 //!
 //! Owns the reading of packets: their sync, headers, clocks and counters, and what they hold. It
-//! never does I/O, never keeps a packet's bytes and never panics on what a peer sent. A worker drives
-//! [`probe::Probe`] over the bytes of each upstream, which drives all else; the player drives the
-//! same probe over files, for their packets alone, and [`restamp`] over the demo sample.
+//! never does I/O, never keeps a packet's bytes and never panics on what a peer sent. A worker
+//! drives [`probe::Probe`] over the bytes of each upstream, which drives all else; the player has
+//! the same probe find the packets of files, and [`restamp`] renew those of the demo sample.
 
 pub mod content;
 pub mod continuity;

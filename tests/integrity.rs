@@ -1,5 +1,5 @@
-//! What an upstream sends is looked at as TR 101 290 asks: a stream with known faults yields exactly
-//! those counts, in the probe and in all that a node tells.
+//! What an upstream sends is looked at as TR 101 290 asks: a stream with known faults yields
+//! exactly those counts, in the probe and in all that a node tells.
 
 mod support;
 
