@@ -55,26 +55,21 @@ impl Syns {
         mut next: impl FnMut() -> SocketAddr,
     ) -> io::Result<u64> {
         const STEP: Duration = Duration::from_millis(1);
-        /// Not more at once than who receives has room for (`net.core.netdev_max_backlog`), even if
-        /// we were kept from sending for a while.
-        const AT_ONCE_MAX: u32 = 400;
+        /// Not more at once than who receives has room for (`net.core.netdev_max_backlog`), should
+        /// we have been kept from sending for a while.
+        const AT_ONCE_MAX: u64 = 400;
         let began = Instant::now();
-        let (mut due, mut sent) = (0.0, 0);
-        let mut last = began;
-        while last < began + length {
+        let (mut now, mut sent) = (began, 0);
+        while now < began + length {
             std::thread::sleep(STEP);
-            let now = Instant::now();
-            due += (now - last).as_secs_f64() * f64::from(per_second);
-            last = now;
-            for _ in 0..AT_ONCE_MAX {
-                if due < 1.0 {
-                    break;
-                }
+            now = Instant::now();
+            let due =
+                u128::from(per_second) * now.min(began + length).duration_since(began).as_micros();
+            let left = u64::try_from(due / 1_000_000).unwrap_or(u64::MAX) - sent;
+            for _ in 0..left.min(AT_ONCE_MAX) {
                 self.send(next())?;
-                due -= 1.0;
                 sent += 1;
             }
-            due = due.min(f64::from(AT_ONCE_MAX));
         }
         Ok(sent)
     }
