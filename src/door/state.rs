@@ -107,6 +107,8 @@ struct ContentsOf<'a> {
 pub(super) enum Unreadable {
     #[error("{0}")]
     Io(#[from] io::Error),
+    #[error("it is no regular file")]
+    NoFile,
     #[error("it is larger than {DOOR_STATE_BYTES_MAX} bytes")]
     TooLarge,
     #[error("it is not what this program writes: {0}")]
@@ -183,10 +185,14 @@ impl Store {
 }
 
 fn read(path: &Path) -> Result<Vec<Kept>, Unreadable> {
-    let file = match File::open(path) {
+    match fs::metadata(path) {
         Err(error) if is_of_nothing(&error) => return Ok(Vec::new()),
-        file => file?,
-    };
+        Err(error) => return Err(error.into()),
+        // To open a FIFO would be to wait for who writes to it.
+        Ok(found) if !found.is_file() => return Err(Unreadable::NoFile),
+        Ok(_file) => {}
+    }
+    let file = File::open(path)?;
     let mut bytes = Vec::new();
     // One byte more than allowed tells a file that is too large from one that just fits.
     file.take(DOOR_STATE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
@@ -205,8 +211,12 @@ fn is_of_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Gives a file another name, which no other one has.
+/// Gives a file another name, which no other one has. A folder or a device, which somebody has named
+/// by mistake, is others' as well: it stays where they look for it.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("what is no regular file is left alone"));
+    }
     let named = |number: usize| match number {
         1 => with_suffix(path, ".unreadable"),
         number => with_suffix(path, &format!(".unreadable.{number}")),

@@ -1,4 +1,5 @@
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
 
 use super::*;
 use crate::config::parse_network;
@@ -143,6 +144,29 @@ fn one_that_cannot_be_moved_is_not_overwritten() {
     assert_eq!(why, "one that cannot be read is in its place, and cannot be moved");
     assert!(!store.is_saved() && !store.wants_writing(now));
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+}
+
+/// The folder that the file is to be in, `/dev/null`, a FIFO that nobody writes to.
+#[test]
+fn what_is_no_file_is_neither_waited_for_nor_moved_nor_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("folder")).unwrap();
+    fs::write(at("folder/precious"), "precious").unwrap();
+    assert!(Command::new("mkfifo").arg(at("fifo")).status().unwrap().success());
+    symlink(at("folder"), at("link")).unwrap();
+    let kind = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
+    for name in ["folder", "fifo", "link"] {
+        let before = kind(&at(name));
+        let (mut store, found) = Store::open(at(name));
+        assert!(matches!(found, Found::InTheWay(Unreadable::NoFile, _)), "{found:?}");
+        let now = moment(1_800_000_000);
+        store.write(&[], now).unwrap_err();
+        assert!(!store.is_saved() && !store.wants_writing(now), "it is not tried again");
+        assert_eq!(kind(&at(name)), before, "{name}");
+    }
+    assert_eq!(fs::read_to_string(at("folder/precious")).unwrap(), "precious");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "nothing was made");
 }
 
 /// The old file is whole until the new one is: what was begun and not finished is nobody's.
