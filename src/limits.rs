@@ -135,6 +135,8 @@ pub const ANSWERS_MAX: usize = 1024;
 pub const HANDED_OVER_MAX: usize = 2048;
 /// How often workers tell what their viewers ask for, and connections are steered anew by it.
 pub const STEER_INTERVAL: Duration = Duration::from_secs(1);
+/// A stream's bitrate is measured over so long at least.
+pub const METER_INTERVAL_MIN: Duration = Duration::from_millis(500);
 /// How often streams are spread over the workers anew, if that gains anything.
 pub const BALANCE_INTERVAL: Duration = Duration::from_secs(5);
 /// A stream moves if that relieves the busiest worker of this part of a core at least: 1 %.
@@ -273,6 +275,7 @@ pub const PULSE_PATIENCE: Duration = Duration::from_secs(5);
 pub const LOG_FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
 const _: () = assert!(2 * RATE_INTERVAL.as_millis() < CONTENTS_FRESH_FOR.as_millis());
+const _: () = assert!(METER_INTERVAL_MIN.as_millis() < STEER_INTERVAL.as_millis());
 const _: () = assert!(PULSE_INTERVAL_MIN.as_millis() < PULSE_INTERVAL.as_millis());
 const _: () = assert!(2 * PULSE_INTERVAL.as_millis() < PULSE_PATIENCE.as_millis());
 const _: () = assert!(STOP_ASKING_TIMEOUT.as_millis() < DRAIN_TIMEOUT.as_millis());

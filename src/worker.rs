@@ -53,7 +53,7 @@ use guests::{Guests, Room};
 use handoff::{Command, Orders, Sender};
 use streams::Streams;
 use token::Token;
-use turn::Period;
+use turn::{Period, Told};
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -121,8 +121,7 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     counts: WorkerMetrics,
     period: Period,
-    /// When it was told last what its viewers ask for.
-    demanded: Instant,
+    told: Told,
     log: Logger,
     /// When the rest of the viewers is cut, once we are told to stop.
     stopping: Option<Instant>,
@@ -158,7 +157,7 @@ impl Worker {
             counts: parts.metrics.worker(parts.number),
             metrics: parts.metrics,
             period: Period::new(parts.period, now),
-            demanded: now,
+            told: Told::new(now),
             log: parts.log,
             stopping: None,
             poll,

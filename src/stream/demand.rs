@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::Stream;
+use crate::limits::METER_INTERVAL_MIN;
 use crate::ring::Position;
 
 /// How fast a stream comes.
@@ -21,11 +22,11 @@ impl Meter {
         Meter { from: Position::START, since: now, bytes_per_second: 0 }
     }
 
-    /// Takes note of the stream's head. A stream comes in bursts: what was measured before counts
-    /// for half.
+    /// Takes note of the stream's head, unless it has done so just now. A stream comes in bursts:
+    /// what was measured before counts for half.
     fn measure(&mut self, head: Position, now: Instant) {
         let milliseconds = now.saturating_duration_since(self.since).as_millis();
-        if milliseconds == 0 {
+        if milliseconds < METER_INTERVAL_MIN.as_millis() {
             return;
         }
         let came = head.since(self.from) as u128 * 1000 / milliseconds;
@@ -63,6 +64,9 @@ mod tests {
         {
             head = head.advanced(bytes);
             meter.measure(head, at(second));
+            assert_eq!(meter.bytes_per_second, expected, "after {second} s");
+            // Asked once more for a viewer who has come: that is no time to measure.
+            meter.measure(head.advanced(1), at(second) + Duration::from_millis(20));
             assert_eq!(meter.bytes_per_second, expected, "after {second} s");
         }
     }

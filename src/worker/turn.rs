@@ -92,6 +92,32 @@ fn adapted(by_cost: Duration, min: Duration, intake: Intake) -> Duration {
     by_cost.min(pays).min(fits)
 }
 
+/// What a worker has told last of what its viewers ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    at: Instant,
+    viewers: usize,
+}
+
+impl Told {
+    /// Nothing is asked for at `now`.
+    pub fn new(now: Instant) -> Told {
+        Told { at: now, viewers: 0 }
+    }
+
+    /// Whether it is to be told anew, which it then is: now and then, for bitrates change, and
+    /// whenever somebody has come or gone. Who is told of later than those of other workers is
+    /// missing in one load alone, and that worker is sent all who come next; and in a turn without
+    /// data, of which there may be no other one for long, nothing else changes.
+    fn is_old(&mut self, viewers: usize, now: Instant) -> bool {
+        let is_old = now.saturating_duration_since(self.at) >= STEER_INTERVAL;
+        if is_old {
+            self.at = now;
+        }
+        std::mem::replace(&mut self.viewers, viewers) != viewers || is_old
+    }
+}
+
 /// Shares an allowance out among streams: `serve` takes from it and answers whether there is more
 /// to do. Answers the streams with more to do, those that had nothing first.
 fn share(
@@ -137,11 +163,9 @@ impl Worker {
         self.tell_demand(now);
     }
 
-    /// Tells now and then what the viewers ask of this worker. In a turn without data nothing has
-    /// changed but for those who come and go of a stream that sends nothing.
+    /// Tells what the viewers ask of this worker.
     fn tell_demand(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.demanded) >= STEER_INTERVAL {
-            self.demanded = now;
+        if self.told.is_old(self.streams.viewers(), now) {
             self.board.demands(self.number, self.streams.demand(now));
         }
     }
@@ -303,6 +327,29 @@ mod tests {
         assert_eq!(period.due(), now + MS(20));
         period.turned(now, MS(100), 0, true);
         assert_eq!(period.due(), now + PERIOD_HURRY_MIN, "shares are a turn's, not a period's");
+    }
+
+    #[test]
+    fn who_comes_and_goes_is_told_of_at_once_and_the_rest_now_and_then() {
+        let start = Instant::now();
+        let mut told = Told::new(start);
+        let period = STEER_INTERVAL / 4;
+        for (turn, viewers, is_old) in [
+            (0, 0, false),
+            (1, 7, true),
+            (2, 7, false),
+            (3, 5, true),
+            (4, 5, true),
+            (5, 5, false),
+            (6, 0, true),
+            (7, 0, false),
+            (8, 1, true),
+            (11, 1, false),
+            (12, 1, true),
+        ] {
+            let of = told.is_old(viewers, start + period * turn);
+            assert_eq!(of, is_old, "{viewers} in turn {turn}");
+        }
     }
 
     /// One turn of streams that want so many bytes: takes off what each had. Answers who had some.
