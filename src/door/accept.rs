@@ -72,6 +72,12 @@ impl Shared {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// How many tables there have been since the first.
+    #[cfg(test)]
+    pub(super) fn changes(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     fn table(&self) -> Arc<Table> {
         Arc::clone(&lock(&self.table))
     }

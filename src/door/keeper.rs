@@ -100,8 +100,9 @@ impl Keeper {
     fn change_at(&self, change: &Change, now: Moment) -> Result<Changed, ChangeError> {
         let mut book = self.book();
         let plan = book.rules.plan(change, now.instant)?;
-        self.carry_out(&mut book, &plan)
+        book.carry_out(&plan)
             .map_err(|source| ChangeError::Kernel { network: plan.network, source })?;
+        self.tell_workers(&book);
         let saved = self.save(&mut book, now);
         drop(book);
         self.wake.notify_one();
@@ -109,20 +110,12 @@ impl Keeper {
         Ok(Changed { network: plan.network, verdict: plan.will, saved })
     }
 
-    /// Has those judge by a plan who judge, and enters it; or changes nothing.
-    fn carry_out(&self, book: &mut Book, plan: &Plan) -> io::Result<()> {
-        let lost = match &mut book.kernel {
-            Some(kernel) => kernel.carry_out(plan)?,
-            None => 0,
-        };
-        if let Some(rule) = book.rules.get(plan.network) {
-            rule.hits.fetch_add(lost, Ordering::Relaxed);
-        }
-        book.rules.enter(plan);
+    /// Has the workers judge by the rules as they are, where it is they who judge. It takes a look
+    /// at each of them: once for all that has changed.
+    fn tell_workers(&self, book: &Book) {
         if let Some(shared) = &self.accept {
             shared.set(book.rules.table());
         }
-        Ok(())
     }
 
     /// Writes what commands have said. Answers whether all of it is there after a restart.
@@ -269,6 +262,19 @@ impl Keeper {
 }
 
 impl Book {
+    /// Has the kernel judge by a plan, where it does, and enters it; or changes nothing.
+    fn carry_out(&mut self, plan: &Plan) -> io::Result<()> {
+        let lost = match &mut self.kernel {
+            Some(kernel) => kernel.carry_out(plan)?,
+            None => 0,
+        };
+        if let Some(rule) = self.rules.get(plan.network) {
+            rule.hits.fetch_add(lost, Ordering::Relaxed);
+        }
+        self.rules.enter(plan);
+        Ok(())
+    }
+
     /// Hits of a rule, in the kernel and before; the first complaint is kept.
     fn hits(&self, network: IpNet, rule: &Rule, complaint: &mut Option<io::Error>) -> u64 {
         let before = rule.hits.load(Ordering::Relaxed);

@@ -240,6 +240,25 @@ fn a_ban_ends_and_what_it_was_instead_of_holds_again() {
     }
 }
 
+/// A table is made of all rules: were there one for each that ends, ten thousand that end at once
+/// would keep who asks waiting for ten seconds.
+#[test]
+fn workers_are_told_once_of_all_that_has_expired() {
+    let start = Moment::now();
+    let missing = Err(LoadError::Capability);
+    let mut gate = Gate::new(&config(&[], &[]), missing, None, start);
+    let shared = gate.keeper.accept.clone().unwrap();
+    for number in 0..10 {
+        let change = deny(&format!("127.1.0.{number}"), Some(10));
+        gate.keeper.change_at(&change, start).unwrap();
+    }
+    assert!(!gate.takes("127.1.0.9"));
+    let before = shared.changes();
+    assert!(gate.keeper.expire(&mut gate.keeper.book(), later(start, 10)));
+    assert_eq!(shared.changes(), before + 1);
+    assert!(gate.takes("127.1.0.9") && gate.rules().is_empty());
+}
+
 #[test]
 fn a_restart_keeps_rules_with_their_time_age_and_hits() {
     let start = Moment::now();

@@ -56,7 +56,7 @@ impl Keeper {
         let expired = book.rules.expired(now.instant);
         let mut ended = true;
         for plan in &expired {
-            match self.carry_out(book, plan) {
+            match book.carry_out(plan) {
                 Ok(()) => info!(self.log, "the door: the time of {} is over", plan.network;
                     "event" => "door"),
                 Err(why) => {
@@ -70,6 +70,7 @@ impl Keeper {
             }
         }
         if !expired.is_empty() {
+            self.tell_workers(book);
             self.save(book, now);
         }
         ended
