@@ -126,7 +126,7 @@ impl Door {
 
     /// Whether it is the kernel that judges.
     pub fn in_kernel(&self) -> bool {
-        self.keeper.at_accept().in_kernel()
+        self.keeper.in_kernel()
     }
 
     /// Has the door minded from now on, by a thread of its own.

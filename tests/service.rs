@@ -3,8 +3,8 @@
 
 mod support;
 
-use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 use support::node::{Node, PROGRAM, command, stream};
 use support::{PATIENCE, http, nobody};
 
@@ -88,6 +89,38 @@ fn who_connects_between_two_nodes_is_answered_by_the_second() {
         }
         let log = node.rest_of_log();
         assert!(!log.iter().any(|line| line["event"] == "config"), "nothing to remark: {log:?}");
+        assert!(node.stop().success());
+    }
+}
+
+/// Whoever keeps the door: the kernel sees those who come from then on, and no others.
+#[test]
+fn who_is_denied_and_came_before_the_node_is_turned_away_when_it_starts() {
+    let denied: SocketAddr = "127.0.0.9:0".parse().unwrap();
+    for workers in [1, 2] {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut config = config(&socket, workers);
+        config["door"] = json!({ "deny": [denied.ip().to_string()] });
+        let ask = |from: SocketAddr| {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.bind(&from.into()).unwrap();
+            client.connect(&socket.local_addr().unwrap().into()).unwrap();
+            let mut client = TcpStream::from(client);
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client.write_all(b"GET /none HTTP/1.0\r\n\r\n").unwrap();
+            client
+        };
+        let mut early = ask(denied);
+        let mut other = ask("127.0.0.8:0".parse().unwrap());
+        let node = start(&config, &[("viewers", &socket)]);
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.0 404 "), "{answer}");
+        let refused = early.read(&mut [0]).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionReset, "{refused}");
+        assert_eq!(node.count("restreamer_door_dropped_total", "reason=\"denied\""), 1);
+        let listing: Value = serde_json::from_str(&http::get(node.side, "/door").text()).unwrap();
+        assert_eq!(listing["rules"][0]["hits"], 1, "{listing}");
         assert!(node.stop().success());
     }
 }

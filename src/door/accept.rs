@@ -1,4 +1,5 @@
-//! The door where the kernel does not keep it: a connection is judged when it has been accepted.
+//! The door where the kernel does not keep it: a connection is judged when it has been accepted. So
+//! are those that waited at a listening socket before the kernel kept its door.
 //!
 //! Owns what the workers share for it: the table of rules, the times of sources, the counters. A
 //! worker looks at a number, and takes another table when it has changed; it waits for nobody but
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use super::rate::{Gcra, SourceBits, Sources};
 use super::rules::Verdict;
-use super::table::Table;
+use super::table::{Decided, Table};
 use crate::config;
 use crate::limits::DOOR_SOURCES_MAX;
 
@@ -134,20 +135,47 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What those are judged by who came before the kernel kept the door. The rate is not for them: how
+/// fast they came, nobody has seen.
+#[derive(Clone, Debug)]
+struct Early {
+    table: Arc<Table>,
+    denied: Arc<AtomicU64>,
+}
+
+impl Early {
+    fn judge(&self, peer: IpAddr) -> Admission {
+        match self.table.find(peer.to_canonical()) {
+            Some(Decided { verdict: Verdict::Deny, hits }) => {
+                hits.fetch_add(1, Ordering::Relaxed);
+                self.denied.fetch_add(1, Ordering::Relaxed);
+                Admission::Denied
+            }
+            _ => Admission::Admitted,
+        }
+    }
+}
+
 /// What a worker has of the door.
 #[derive(Clone, Debug)]
 pub struct AtAccept(Place);
 
 #[derive(Clone, Debug)]
 enum Place {
-    Kernel,
-    Accept { shared: Arc<Shared>, table: Arc<Table>, generation: u64 },
+    /// `None`: nobody waits any more who came before it did.
+    Kernel(Option<Early>),
+    Accept {
+        shared: Arc<Shared>,
+        table: Arc<Table>,
+        generation: u64,
+    },
 }
 
 impl AtAccept {
-    /// The kernel keeps the door.
-    pub(super) fn behind_the_kernel() -> AtAccept {
-        AtAccept(Place::Kernel)
+    /// The kernel keeps the door. Who came before it did is judged by `table`, and counted when
+    /// denied.
+    pub(super) fn behind_the_kernel(table: Table, denied: Arc<AtomicU64>) -> AtAccept {
+        AtAccept(Place::Kernel(Some(Early { table: Arc::new(table), denied })))
     }
 
     pub(super) fn new(shared: Arc<Shared>) -> AtAccept {
@@ -158,8 +186,10 @@ impl AtAccept {
 
     /// What becomes of a connection from this address, which is counted.
     pub fn judge(&mut self, peer: IpAddr, now: Instant) -> Admission {
-        let Place::Accept { shared, table, generation } = &mut self.0 else {
-            return Admission::Admitted;
+        let (shared, table, generation) = match &mut self.0 {
+            Place::Accept { shared, table, generation } => (shared, table, generation),
+            Place::Kernel(Some(early)) => return early.judge(peer),
+            Place::Kernel(None) => return Admission::Admitted,
         };
         let latest = shared.generation.load(Ordering::Acquire);
         if *generation != latest {
@@ -174,6 +204,14 @@ impl AtAccept {
     /// Whether the kernel has judged before anything is accepted: then an accepted socket has the
     /// listening one's filter, of which [`restreamer_sys::door::detach`] relieves it.
     pub fn in_kernel(&self) -> bool {
-        matches!(self.0, Place::Kernel)
+        matches!(self.0, Place::Kernel(_))
+    }
+
+    /// All have been taken who waited when this began: where the kernel keeps the door, it has
+    /// judged everybody from now on.
+    pub fn early_are_in(&mut self) {
+        if let Place::Kernel(early) = &mut self.0 {
+            *early = None;
+        }
     }
 }

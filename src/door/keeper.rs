@@ -9,7 +9,7 @@ mod thread;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,8 @@ pub struct Keeper {
     missing: Option<String>,
     /// Where it does not.
     accept: Option<Arc<Shared>>,
+    /// Denied by a worker, since they came before the kernel kept the door.
+    denied_early: Arc<AtomicU64>,
     book: Mutex<Book>,
     /// The thread has something to do earlier than it knew, or is to end.
     wake: Condvar,
@@ -80,15 +82,23 @@ impl Keeper {
         let counts = DoorCounts { in_kernel: kernel.is_some(), ..DoorCounts::default() };
         let book = Book { rules, kernel, store, counts, over: false };
         let config = config.clone();
-        Keeper { config, missing, accept, book: book.into(), wake: Condvar::new(), log }
+        let denied_early = Arc::default();
+        let (book, wake) = (book.into(), Condvar::new());
+        Keeper { config, missing, accept, denied_early, book, wake, log }
     }
 
     /// What a worker judges by.
     pub fn at_accept(&self) -> AtAccept {
-        match &self.accept {
-            Some(shared) => AtAccept::new(Arc::clone(shared)),
-            None => AtAccept::behind_the_kernel(),
+        if let Some(shared) = &self.accept {
+            return AtAccept::new(Arc::clone(shared));
         }
+        let table = self.book().rules.table();
+        AtAccept::behind_the_kernel(table, Arc::clone(&self.denied_early))
+    }
+
+    /// Whether it is the kernel that judges.
+    pub fn in_kernel(&self) -> bool {
+        self.accept.is_none()
     }
 
     /// Changes the rules. When this answers, the change holds; and when that says that it is saved,
@@ -228,7 +238,7 @@ impl Keeper {
             Some(Ok((counts, sources))) => {
                 book.counts = DoorCounts {
                     admitted: counts.admitted,
-                    denied: counts.denied,
+                    denied: counts.denied + self.denied_early.load(Ordering::Relaxed),
                     over_rate: counts.over_rate,
                     steered: counts.steered,
                     migrated: counts.migrated,

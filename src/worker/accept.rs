@@ -25,6 +25,8 @@ pub struct Listeners {
     door: Option<AtAccept>,
     /// Which of them may have connections waiting.
     marked: Vec<bool>,
+    /// Which of them may have some that came before the door was attached.
+    early: Vec<bool>,
     /// Not before then: the process is out of descriptors or the kernel out of memory.
     rest: Option<Instant>,
     complained: Option<Instant>,
@@ -68,7 +70,8 @@ impl Listeners {
     pub fn new(sockets: Vec<TcpListener>, ours: bool, door: Option<AtAccept>) -> Listeners {
         // Looked at in the first turn: a socket that was handed down may have connections waiting.
         let marked = vec![true; sockets.len()];
-        Listeners { sockets, ours, door, marked, rest: None, complained: None }
+        let early = marked.clone();
+        Listeners { sockets, ours, door, marked, early, rest: None, complained: None }
     }
 
     /// Lets the kernel tell when there are connections.
@@ -125,7 +128,7 @@ impl Listeners {
         self.rest = None;
         // Whom the door keeps out counts as well: a turn is not for them alone.
         let mut left = ACCEPTS_PER_TURN_MAX;
-        for (socket, marked) in self.sockets.iter().zip(&mut self.marked) {
+        for (number, (socket, marked)) in self.sockets.iter().zip(&mut self.marked).enumerate() {
             while *marked && left > 0 {
                 left -= 1;
                 match accept_one(socket) {
@@ -133,7 +136,10 @@ impl Listeners {
                         let admitted = admit(&mut self.door, connection, now);
                         accepted.connections.extend(admitted);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => *marked = false,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        *marked = false;
+                        is_drained(&mut self.early, number, &mut self.door);
+                    }
                     // It was shut, because we seemed to be stuck, and is opened again before long.
                     Err(error) if error.kind() == io::ErrorKind::InvalidInput => *marked = false,
                     // The client was faster in leaving than we in taking it in (accept(2)).
@@ -164,6 +170,16 @@ fn accept_one(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((socket, peer))
 }
 
+/// Who came before the door was attached has been taken from this socket: they are the first.
+fn is_drained(early: &mut [bool], number: usize, door: &mut Option<AtAccept>) {
+    if std::mem::replace(&mut early[number], false)
+        && !early.contains(&true)
+        && let Some(door) = door
+    {
+        door.early_are_in();
+    }
+}
+
 /// A connection that may come in. One that may not is reset, so that nothing is left of it.
 fn admit(
     door: &mut Option<AtAccept>,
@@ -175,7 +191,6 @@ fn admit(
         // It was born with the listening socket's filter, which would look at every packet of it.
         // One that stays has nothing against them.
         let _slower = detach(socket.as_fd());
-        return Some((socket, peer));
     }
     match door.judge(peer.ip(), now) {
         Admission::Admitted => Some((socket, peer)),

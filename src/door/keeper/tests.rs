@@ -60,7 +60,9 @@ impl Gate {
         let listener = TcpListener::bind("[::]:0").unwrap();
         door.attach(listener.as_fd()).unwrap();
         let keeper = door.keeper;
-        Gate { at_accept: keeper.at_accept(), keeper, listener }
+        let mut at_accept = keeper.at_accept();
+        at_accept.early_are_in();
+        Gate { keeper, listener, at_accept }
     }
 
     /// Whether a connection from this address is made, and taken by the worker.
