@@ -9,11 +9,12 @@ use crate::clock::http_date;
 
 /// An answer: status, headers and, for all but a stream, the body.
 ///
-/// Every answer allows any origin (CORS: players in browsers).
+/// An answer allows any origin (CORS: players in browsers), unless it is [`Response::unshared`].
 #[derive(Clone, Debug)]
 pub struct Response {
     status: u16,
     headers: String,
+    is_shared: bool,
     body: Option<Arc<[u8]>>,
 }
 
@@ -39,7 +40,7 @@ impl Response {
     /// An answer with no more than what headers are added to it: 204 and 304 have no body
     /// (RFC 9110, 15.3.5 and 15.4.5).
     pub fn empty(status: u16) -> Response {
-        Response { status, headers: String::new(), body: None }
+        Response { status, headers: String::new(), is_shared: true, body: None }
     }
 
     /// A short answer in words, for people.
@@ -86,6 +87,13 @@ impl Response {
         self
     }
 
+    /// The same for no page of another origin to read (Fetch standard, CORS protocol).
+    #[must_use]
+    pub fn unshared(mut self) -> Response {
+        self.is_shared = false;
+        self
+    }
+
     /// Its status.
     pub fn status(&self) -> u16 {
         self.status
@@ -99,10 +107,11 @@ impl Response {
         };
         let (status, reason) = (self.status, reason(self.status));
         let connection = if keep { "keep-alive" } else { "close" };
+        let shared = if self.is_shared { "Access-Control-Allow-Origin: *\r\n" } else { "" };
         let date = http_date();
         let head = format!(
             "HTTP/1.{minor} {status} {reason}\r\nDate: {date}\r\nConnection: {connection}\r\n\
-             Access-Control-Allow-Origin: *\r\n{}\r\n",
+             {shared}{}\r\n",
             self.headers
         );
         let body = self.body.filter(|body| method != Method::Head && !body.is_empty());

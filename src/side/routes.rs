@@ -41,7 +41,7 @@ pub fn answer(desk: &Desk, request: &Request, asker: Asker) -> Response {
     let (node, path) = (&*desk.node, request.path.as_str());
     match request.method {
         _ if !PATHS.contains(&path) => Response::text(404),
-        _ if path.starts_with("/door/") => door::change(desk, request, asker),
+        _ if path.starts_with("/door/") => door::change(desk, request, asker).unshared(),
         Method::Post if path == "/drain" => drain(desk, request, asker),
         _ if path == "/drain" => Response::text(405).header("Allow", "POST"),
         Method::Options => Response::allow(204),
@@ -53,7 +53,8 @@ pub fn answer(desk: &Desk, request: &Request, asker: Asker) -> Response {
             "/ready" => ready(node),
             "/statistics" => json(&statistics::of(node)),
             "/streams" => json(&streams::of(node)),
-            "/door" => door::list(desk),
+            // Whom a node turns away is not for whatever page its operator has open.
+            "/door" => door::list(desk).unshared(),
             _index => Response::with_body(200, "text/plain; charset=utf-8", INDEX.as_bytes()),
         },
     }

@@ -284,6 +284,17 @@ fn a_page_in_a_browser_changes_nothing_whoever_looks_at_it() {
 }
 
 #[test]
+fn a_page_of_another_origin_reads_nothing_of_the_door() {
+    let side = Side::new(Some(config()));
+    let shared = |line: &str| {
+        let answer = side.ask(HERE, line, "Origin: https://example.org\r\n");
+        answer.head.contains("Access-Control-Allow-Origin")
+    };
+    assert!(!shared("GET /door") && !shared("POST /door/deny?network=10.0.0.0/8"));
+    assert!(shared("GET /streams"), "whose absence would show");
+}
+
+#[test]
 fn the_log_says_who_has_changed_what_for_how_long() {
     let side = with(basic());
     let good = "Authorization: Basic YWxpY2U6c2VjcmV0\r\n";
