@@ -5,6 +5,8 @@
 //! of a PID that is followed starts, which carry a clock or an indicator, and those of tables. It
 //! never keeps a packet and never looks into a scrambled one. [`super::probe`] drives it.
 
+mod assign;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -31,15 +33,23 @@ const FIXED_SLOTS: usize = 3 + DVB.len();
 
 const _: () = assert!(FIXED_SLOTS + PROGRAMS_MAX + ELEMENTARY_STREAMS_MAX <= SLOTS_MAX);
 
-/// What is counted of every packet.
+/// What is counted of a slot's packets, and which of them are looked at.
 #[derive(Clone, Copy, Default, Debug)]
 struct Tally {
-    /// Packets in the clear, and scrambled ones.
-    packets: [u64; 2],
+    /// All packets, and the scrambled ones among them.
+    all: u64,
+    scrambled: u64,
     /// Units that start are looked at.
     starts: bool,
     /// Every packet is looked at.
-    all: bool,
+    every: bool,
+}
+
+impl Tally {
+    /// Packets in the clear, and scrambled ones.
+    fn packets(&self) -> [u64; 2] {
+        [self.all - self.scrambled, self.scrambled]
+    }
 }
 
 /// What a slot's packets are.
@@ -57,15 +67,18 @@ enum Role {
 #[derive(Clone)]
 pub struct Content {
     /// The slot of every PID.
-    slots: Box<[u8; Pid::COUNT]>,
-    tallies: Box<[Tally; SLOTS_MAX]>,
+    slots: [u8; Pid::COUNT],
+    tallies: [Tally; SLOTS_MAX],
     /// By slot.
     roles: Vec<Role>,
     programs: Programs,
+    /// Programs and elementary streams that are not followed, for there are too many.
+    left_out: usize,
     pcrs: Vec<PcrWatch>,
     cat: Watch,
-    /// Scrambled packets up to the last tick, and the tick that saw one last.
+    /// Scrambled packets; so many of them up to the last tick, and the tick that saw one last.
     scrambled: u64,
+    scrambled_before: u64,
     scrambled_at: Ticks,
     clock: Clock,
     now: Instant,
@@ -76,7 +89,7 @@ pub struct Content {
     faults: Faults,
     /// Times that a table was replaced in this pass.
     changes: u64,
-    /// Scrambled packets that were counted.
+    /// Scrambled packets that were told of.
     counted: u64,
 }
 
@@ -104,13 +117,15 @@ impl Content {
     pub(super) fn new(now: Instant) -> Content {
         let clock = Clock::new(now);
         let mut content = Content {
-            slots: Box::new([0; Pid::COUNT]),
-            tallies: Box::new([Tally::default(); SLOTS_MAX]),
+            slots: [0; Pid::COUNT],
+            tallies: [Tally::default(); SLOTS_MAX],
             roles: Vec::new(),
             programs: Programs::default(),
+            left_out: 0,
             pcrs: Vec::new(),
             cat: Watch::new(clock.at()),
             scrambled: 0,
+            scrambled_before: 0,
             scrambled_at: clock.at(),
             clock,
             now,
@@ -132,13 +147,13 @@ impl Content {
 
     /// Packets in the clear, and scrambled ones, of all PIDs.
     pub fn packets(&self) -> [u64; 2] {
-        sum(&self.tallies[..self.roles.len()])
+        [self.delivered / PACKET_BYTES as u64 - self.scrambled, self.scrambled]
     }
 
     /// The elementary streams of the current tables, [`ELEMENTARY_STREAMS_MAX`] at most.
     pub fn elementary(&self) -> impl Iterator<Item = Followed<'_>> {
         self.roles.iter().zip(self.tallies.iter()).filter_map(|(role, tally)| match role {
-            Role::Elementary(follow) => Some(follow.show(tally.packets)),
+            Role::Elementary(follow) => Some(follow.show(tally.packets())),
             Role::Other | Role::Tables { .. } => None,
         })
     }
@@ -156,8 +171,7 @@ impl Content {
             self.tick(tick);
         }
         self.front = self.delivered;
-        let [_, scrambled] = self.packets();
-        counts.scrambled = scrambled - std::mem::replace(&mut self.counted, scrambled);
+        counts.scrambled = self.scrambled - std::mem::replace(&mut self.counted, self.scrambled);
         counts.table_changes = std::mem::take(&mut self.changes);
         counts.faults = std::mem::take(&mut self.faults);
         std::mem::take(&mut self.found)
@@ -173,8 +187,12 @@ impl Content {
     ) {
         let slot = self.slots[header.pid().index()];
         let tally = &mut self.tallies[usize::from(slot)];
-        tally.packets[usize::from(header.scrambled())] += 1;
-        if tally.all | (tally.starts & header.unit_start()) || header.indicates(bytes) {
+        tally.all += 1;
+        if header.scrambled() {
+            tally.scrambled += 1;
+            self.scrambled += 1;
+        }
+        if tally.every | (tally.starts & header.unit_start()) || header.indicates(bytes) {
             self.look(slot, bytes, continuity);
         }
         self.delivered += PACKET_BYTES as u64;
@@ -200,7 +218,7 @@ impl Content {
             Role::Tables { .. } => self.look_at_tables(slot, &packet, continuity),
             Role::Elementary(follow) => {
                 let access = follow.look(&packet, continuity, self.delivered, self.now);
-                self.tallies[slot].all = follow.is_searching();
+                self.tallies[slot].every = follow.is_searching();
                 if let Some(Access { place, pid, program }) = access {
                     let offset = place.cast_signed() - self.front.cast_signed();
                     let tables = self.programs.tables().number();
@@ -268,70 +286,11 @@ impl Content {
         }
     }
 
-    /// Gives every PID of the current tables its slot. What is known of a PID that stays, stays.
-    fn assign(&mut self) {
-        let at = self.clock.at();
-        let tables = Arc::clone(self.programs.tables());
-        let mut old: Vec<_> = self.roles.drain(..).zip(self.tallies.iter().copied()).collect();
-        let before = sum(old.iter().map(|(_, tally)| tally));
-        self.slots.fill(0);
-        self.tallies.fill(Tally::default());
-        self.roles.push(Role::Other);
-        let tables_of =
-            |pid| Role::Tables { pid, assembler: Assembler::default(), watch: Watch::new(at) };
-        for pid in [Pid::PAT, Pid::CAT].into_iter().chain(DVB) {
-            self.give(pid, tables_of(pid), &mut old);
-        }
-        for program in tables.programs() {
-            if usize::from(self.slots[program.pid.index()]) < FIXED_SLOTS {
-                self.give(program.pid, tables_of(program.pid), &mut old);
-            }
-        }
-        let mut pcrs: Vec<PcrWatch> = Vec::new();
-        for program in tables.programs() {
-            let Some(pmt) = &program.pmt else { continue };
-            let leading = pmt.leading().map(|one| one.pid);
-            for elementary in &pmt.elementary {
-                let pid = elementary.pid;
-                if pid.is_assignable() && usize::from(self.slots[pid.index()]) < FIXED_SLOTS {
-                    let leads = leading == Some(pid);
-                    let follow = Follow::new(program.number, *elementary, leads, at, self.now);
-                    self.give(pid, Role::Elementary(Box::new(follow)), &mut old);
-                }
-            }
-            if let Some(pid) = pmt.pcr.filter(|pid| pcrs.iter().all(|watch| watch.pid != *pid)) {
-                let known = self.pcrs.iter().find(|watch| watch.pid == pid);
-                pcrs.push(known.copied().unwrap_or_else(|| PcrWatch::new(pid, at)));
-            }
-        }
-        self.pcrs = pcrs;
-        // The sum of all stays: what is followed no more counts among the others.
-        let kept = self.packets();
-        self.tallies[0].packets = [before[0] - kept[0], before[1] - kept[1]];
-    }
-
-    /// Gives `pid` the next slot, with what an `old` one knows of the same.
-    fn give(&mut self, pid: Pid, role: Role, old: &mut [(Role, Tally)]) {
-        if self.roles.len() == SLOTS_MAX {
-            return;
-        }
-        let same = old.iter_mut().find(|(old, _)| old.is_same(&role));
-        let all = matches!(role, Role::Tables { .. });
-        let (role, tally) = match same {
-            Some((old, tally)) => (std::mem::replace(old, Role::Other), *tally),
-            None => (role, Tally { starts: true, all, ..Tally::default() }),
-        };
-        let slot = self.roles.len();
-        self.slots[pid.index()] = slot.to_le_bytes()[0];
-        self.tallies[slot] = tally;
-        self.roles.push(role);
-    }
-
     /// The clock has ticked: what is missing?
     fn tick(&mut self, tick: Tick) {
-        let [_, scrambled] = self.packets();
         let faults = &mut self.faults;
-        let hidden = std::mem::replace(&mut self.scrambled, scrambled) != scrambled;
+        let before = std::mem::replace(&mut self.scrambled_before, self.scrambled);
+        let hidden = before != self.scrambled;
         if hidden {
             self.scrambled_at = tick.at;
         } else if tick.at.since(self.scrambled_at) > STEP_LIMIT {
@@ -355,17 +314,11 @@ impl Content {
                         faults.count(missed);
                     }
                 }
-                Role::Elementary(follow) => follow.tick(tick, self.tallies[slot].packets, faults),
+                Role::Elementary(follow) => follow.tick(tick, self.tallies[slot].packets(), faults),
                 Role::Other | Role::Tables { .. } => {}
             }
         }
     }
-}
-
-fn sum<'a>(tallies: impl IntoIterator<Item = &'a Tally>) -> [u64; 2] {
-    tallies.into_iter().fold([0; 2], |[clear, scrambled], tally| {
-        [clear + tally.packets[0], scrambled + tally.packets[1]]
-    })
 }
 
 /// Whether a table on `pid` is the PAT or a PMT.
@@ -373,13 +326,5 @@ fn is_of_programs(pid: Pid, table: u8) -> bool {
     table == if pid == Pid::PAT { TABLE_PAT } else { TABLE_PMT }
 }
 
-impl Role {
-    /// Whether what is known of the one holds for the other.
-    fn is_same(&self, other: &Role) -> bool {
-        match (self, other) {
-            (Role::Tables { pid: a, .. }, Role::Tables { pid: b, .. }) => a == b,
-            (Role::Elementary(a), Role::Elementary(b)) => a.is_same(b),
-            _ => false,
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -80,10 +80,9 @@ impl Follow {
         }
     }
 
-    /// Whether it is the same stream, so that what is known of it holds.
-    pub(super) fn is_same(&self, other: &Follow) -> bool {
-        (self.program, self.elementary, self.leads)
-            == (other.program, other.elementary, other.leads)
+    /// Whether it is this stream, so that what is known of it holds.
+    pub(super) fn is_of(&self, program: u16, elementary: &Elementary, leads: bool) -> bool {
+        (self.program, &self.elementary, self.leads) == (program, elementary, leads)
     }
 
     pub(super) fn show(&self, packets: [u64; 2]) -> Followed<'_> {

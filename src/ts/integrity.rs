@@ -26,7 +26,8 @@
 //! - 2.6 `CAT_error` ([`Indicator::Cat`]): once for each 5 s of scrambled packets, never more than
 //!   a second apart, without a CAT, and for each section of another table in PID 1.
 //!
-//! Sections that are broken in another way, and tables with more than is followed, are
+//! Sections that are broken in another way, tables with more parts than any may have, and each
+//! program and elementary stream that is not followed, for there are too many, are
 //! [`Indicator::Malformed`].
 //!
 //! **Time** is the stream's own: a PCR is a tick of the clock. Arrival means nothing where a server

@@ -21,6 +21,7 @@ pub struct Tables {
     number: u64,
     pat: Vec<Section>,
     programs: Vec<Program>,
+    left_out: usize,
 }
 
 /// One program of the PAT.
@@ -55,6 +56,11 @@ impl Tables {
     /// The programs, [`PROGRAMS_MAX`] at most, in the PAT's order.
     pub fn programs(&self) -> &[Program] {
         &self.programs
+    }
+
+    /// So many programs of the PAT are not followed, for there are too many.
+    pub(super) fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Whether PAT and all PMTs have come.
@@ -182,20 +188,21 @@ impl Programs {
             listed.extend(pat::programs(section)?.1);
         }
         let tables = Arc::make_mut(&mut self.tables);
-        let mut programs: Vec<Program> = Vec::new();
+        let (mut programs, mut left_out): (Vec<Program>, usize) = (Vec::new(), 0);
         for (number, pid) in listed {
             if programs.iter().any(|known| known.number == number) {
                 continue;
             }
             if programs.len() == PROGRAMS_MAX {
-                break;
+                left_out += 1;
+                continue;
             }
             let old = tables.programs.iter().find(|old| (old.number, old.pid) == (number, pid));
             let new = || Program { number, pid, pmt: None, section: None };
             programs.push(old.cloned().unwrap_or_else(new));
         }
         let change = if tables.pat.is_empty() { Change::First } else { Change::Replaced };
-        (tables.pat, tables.programs) = (pat, programs);
+        (tables.pat, tables.programs, tables.left_out) = (pat, programs, left_out);
         Ok(change)
     }
 
