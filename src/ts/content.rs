@@ -198,6 +198,25 @@ impl Content {
         self.delivered += PACKET_BYTES as u64;
     }
 
+    /// Whether every packet of the PID is looked at.
+    #[inline]
+    pub(super) fn sees_each(&self, pid: Pid) -> bool {
+        self.tallies[usize::from(self.slots[pid.index()])].every
+    }
+
+    /// Sees a [row](Header::row) of the packets that follow the one with this header, which are
+    /// not looked at.
+    #[inline]
+    pub(super) fn see_row(&mut self, header: Header, row: u64) {
+        let tally = &mut self.tallies[usize::from(self.slots[header.pid().index()])];
+        tally.all += row;
+        if header.scrambled() {
+            tally.scrambled += row;
+            self.scrambled += row;
+        }
+        self.delivered += row * PACKET_BYTES as u64;
+    }
+
     /// Looks into a packet.
     #[inline(never)]
     fn look(&mut self, slot: u8, bytes: &[u8; PACKET_BYTES], continuity: Continuity) {

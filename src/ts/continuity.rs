@@ -110,6 +110,14 @@ impl Counters {
         }
         expected
     }
+
+    /// Remembers a [row](Header::row) of packets after one that was expected.
+    pub(super) fn advance_by(&mut self, header: Header, row: usize) {
+        if row > 0 {
+            let [ahead, ..] = row.to_le_bytes();
+            self.last[header.pid().index()] = header.continuity().wrapping_add(ahead) & 0x0F;
+        }
+    }
 }
 
 /// The counter that follows `last` in a packet with this header.

@@ -112,6 +112,18 @@ impl Header {
         self.0.to_be_bytes()[3] & 0x0F
     }
 
+    /// How many `packets` after the one with this header are the next of its PID, one after the
+    /// other, with nothing but payload.
+    pub(super) fn row(self, packets: &[[u8; PACKET_BYTES]]) -> usize {
+        // Without error, start, adaptation field and counter.
+        let plain = self.0 & !0x00C0_002F | 0x10;
+        let counters = (self.0 + 1..).map(|counter| counter & 0x0F);
+        let is_next = |([a, b, c, d, ..], counter): &(&[u8; PACKET_BYTES], u32)| {
+            u32::from_be_bytes([*a, *b, *c, *d]) == plain | counter
+        };
+        packets.iter().zip(counters).take_while(is_next).count()
+    }
+
     /// Whether the packet with this header has a PCR or `random_access_indicator`.
     #[inline]
     pub(super) fn indicates(self, bytes: &[u8; PACKET_BYTES]) -> bool {

@@ -189,18 +189,29 @@ impl Probe {
         if !self.in_sync {
             return 0;
         }
+        let (all, _) = bytes.as_chunks::<PACKET_BYTES>();
         let mut packets = 0;
-        for bytes in bytes.as_chunks::<PACKET_BYTES>().0 {
+        while let Some(bytes) = all.get(packets) {
             let [a, b, c, d, ..] = *bytes;
             let Some(header) = Header::new([a, b, c, d]) else { break };
             if !self.counters.advance(header) {
                 break;
             }
-            if let Some(content) = &mut self.content {
-                content.see(header, bytes, Continuity::Fits);
-            }
             packets += 1;
             counts.transport_errors += u64::from(header.transport_error());
+            if let Some(content) = &mut self.content {
+                content.see(header, bytes, Continuity::Fits);
+                if content.sees_each(header.pid()) {
+                    continue;
+                }
+            }
+            // Of most packets nothing is new but the counter.
+            let row = header.row(&all[packets..]);
+            self.counters.advance_by(header, row);
+            if let Some(content) = &mut self.content {
+                content.see_row(header, count(row));
+            }
+            packets += row;
         }
         counts.packets += count(packets);
         packets * PACKET_BYTES

@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
+
 use super::super::integrity::Indicator;
 use super::super::probe::{Counts, Probe};
 use super::super::section::sealed;
@@ -123,4 +125,54 @@ fn tables_may_change_with_every_packet() {
     // What stays is known as before: nothing of it was counted anew.
     assert!(calm < 100 && counts.faults == Faults::default(), "{counts:?}");
     assert!(took < Duration::from_secs(1), "{took:?} for {} packets", all.len());
+}
+
+/// Packets of a few PIDs: plain ones mostly, but any of their flags at times, and other counters.
+fn any_packets() -> impl Strategy<Value = Vec<Bytes>> {
+    let pids = prop::sample::select(vec![0u16, 0x101, 0x200, 0x200, 0x201, 0x300, 0x1FFF]);
+    let flags = prop::sample::select(vec![0u8, 0, 0, 0, 0x40, 0x80, 0x20, 0xC0]);
+    let control = prop::sample::select(vec![1u8, 1, 1, 1, 1, 1, 2, 3, 9, 13]);
+    let skipped = prop::sample::select(vec![0u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 15]);
+    let row = (pids, flags, control, skipped, 1..40usize);
+    prop::collection::vec(row, 1..40).prop_map(|rows| {
+        let mut all = pat(0, [(1, 0x101)]);
+        all.extend(pmt(1, 0x101, 0, 0x200, 2));
+        let mut skips = vec![0; all.len()];
+        for (pid, flags, control, skipped, count) in rows {
+            for nth in 0..count {
+                let mut bytes = packet(pid, control, &[1, 0x40, 0, 0, 1, 0xE0, 0, 0, 0x80, 0]);
+                if control & 3 == 2 {
+                    bytes[4] = 183;
+                }
+                // The first of a row alone has flags; scrambling all of it.
+                bytes[1] |= if nth == 0 { flags } else { 0 };
+                all.push(bytes);
+                skips.push(if nth == 0 { skipped } else { 0 });
+            }
+        }
+        number(&mut all);
+        for (bytes, skip) in all.iter_mut().zip(skips) {
+            bytes[3] = bytes[3] & 0xF0 | bytes[3].wrapping_add(skip) & 0x0F;
+        }
+        all
+    })
+}
+
+proptest! {
+    #[test]
+    fn rows_are_seen_as_their_packets(all in any_packets()) {
+        let shown = |at_once| {
+            let (counts, probe) = probed(&all, at_once);
+            let content = probe.content().unwrap();
+            let elementary: Vec<_> = content.elementary().map(|one| one.packets).collect();
+            let next: Vec<_> =
+                (0..0x2000).map(|pid| probe.next_counter(Pid::new(pid))).collect();
+            (counts, content.packets(), elementary, next)
+        };
+        // One at a time there are no rows.
+        let expected = shown(1);
+        for at_once in [2, 7, all.len()] {
+            prop_assert_eq!(shown(at_once), expected.clone(), "{} at once", at_once);
+        }
+    }
 }
