@@ -296,6 +296,39 @@ fn each_fault_is_counted_exactly_and_nothing_else() {
     }
 }
 
+#[test]
+fn an_hour_without_faults_counts_nothing_also_where_the_clock_wraps() {
+    // So long that each PID's counter is at its beginning again; two minutes before the wrap.
+    const PIECE: u64 = 40_000;
+    let wrap = (1u64 << 33) / 90;
+    let first = (wrap - 120_000) / PIECE * PIECE;
+    let start = Instant::now();
+    let (mut probe, mut counts) = (Probe::with_content(start), Counts::default());
+    let (mut held, mut sent) = (Vec::new(), 0);
+    for from in (first..first + 3_600_000).step_by(usize::try_from(PIECE).unwrap()) {
+        for packets in numbered(&clean(from, PIECE)).chunks(22) {
+            // Ten pieces a second, one of them late.
+            let late = u64::from(sent % 220 == 0) * 90;
+            let at = Duration::from_millis(sent * 1000 / 220 + late);
+            sent += packets.len() as u64;
+            held.extend_from_slice(packets.as_flattened());
+            probe.at(start + at);
+            let aligned = probe.align(&mut held);
+            counts += aligned.counts;
+            held.truncate(aligned.whole + aligned.held);
+            held.drain(..aligned.whole);
+        }
+    }
+    counts += probe.finish(&mut held).counts;
+    assert_eq!(counts, Counts { packets: sent, ..Counts::default() });
+    assert_eq!(sent, 3600 * 220);
+    let [video, ..] = probe.content().unwrap().elementary().collect::<Vec<_>>()[..] else {
+        panic!("no video");
+    };
+    // All but the first, a PCR before the PMT.
+    assert_eq!((video.group_ticks, video.packets), (Some(90_000), [3600 * 100 - 1, 0]));
+}
+
 /// All faults in one connection, one after the other, and what it all amounts to. Between two of
 /// them the clock and the counters begin anew, as announced.
 fn all_faults() -> (Vec<u8>, Vec<(&'static str, u64)>) {
