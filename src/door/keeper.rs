@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use restreamer_sys::door as sys;
-use slog::{Logger, error, info};
+use slog::{Logger, error};
 
 use super::accept::{AtAccept, Shared};
 use super::kernel::Kernel;
@@ -102,7 +102,7 @@ impl Keeper {
     }
 
     /// Changes the rules. When this answers, the change holds; and when that says that it is saved,
-    /// it is on the disk.
+    /// it is on the disk. Who asked is to log it: only they know for whom.
     pub fn change(&self, change: &Change) -> Result<Changed, ChangeError> {
         self.change_at(change, Moment::now())
     }
@@ -116,7 +116,6 @@ impl Keeper {
         let saved = self.save(&mut book, now);
         drop(book);
         self.wake.notify_one();
-        info!(self.log, "the door: {}", change; "event" => "door", "saved" => saved);
         Ok(Changed { network: plan.network, verdict: plan.will, saved })
     }
 

@@ -50,10 +50,11 @@ impl Side {
         let logger = Logger::root(Mutex::new(json).ignore_res(), o!());
         let metrics = Metrics::counting(true);
         let porter = door.map(|config| {
-            let silent = Logger::root(slog::Discard, o!());
-            let door = Door::open(&config, 1, &metrics, &silent).unwrap();
+            let door = Door::open(&config, 1, &metrics, &logger).unwrap();
             Porter::new(door.start().unwrap(), &config.authentication)
         });
+        // What was said before anybody asked.
+        log.0.lock().unwrap().clear();
         let admission = Arc::new(Admission::new(Limits::default(), None));
         let node = Node::new(metrics, Vec::new(), admission, 1, Instant::now());
         Side { desk: Desk::new(&node, porter, logger), log }
