@@ -211,8 +211,8 @@ fn is_of_nothing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Gives a file another name, which no other one has. A folder or a device, which somebody has named
-/// by mistake, is others' as well: it stays where they look for it.
+/// Gives a file another name, which no other one has. A folder or a device, which somebody has
+/// named by mistake, is others' as well: it stays where they look for it.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::other("what is no regular file is left alone"));
