@@ -329,6 +329,48 @@ fn an_hour_without_faults_counts_nothing_also_where_the_clock_wraps() {
     assert_eq!((video.group_ticks, video.packets), (Some(90_000), [3600 * 100 - 1, 0]));
 }
 
+/// A clock that stands still or jumps, the program's or one of a PID that no PMT names, must not
+/// hide that all else is missing.
+#[test]
+fn a_broken_clock_hides_nothing() {
+    let frozen: fn(u64) -> u64 = |_| 0;
+    for (what, clock, of_it) in [
+        ("standing still", frozen, true),
+        ("jumping", |at| at * 100, true),
+        ("standing still, nobody's", frozen, false),
+        ("jumping, nobody's", |at| at * 100, false),
+    ] {
+        let mut items = clean(0, 20_000);
+        items.retain(|item| item.at < 3000 || ![0, PMT, ENGLISH].contains(&item.pid()));
+        let mut all = Vec::new();
+        for mut item in items {
+            if item.is_pcr() {
+                let mut broken = item.clone();
+                broken.set_pcr(clock(item.at));
+                if of_it {
+                    item = broken;
+                } else {
+                    broken.bytes[1] = 7;
+                    all.push(broken);
+                }
+            }
+            all.push(item);
+        }
+        let (start, mut counts) = (Instant::now(), Counts::default());
+        let mut probe = Probe::with_content(start);
+        let mut bytes = numbered(&all);
+        for (packets, items) in bytes.chunks_mut(10).zip(all.chunks(10)) {
+            probe.at(start + Duration::from_millis(items[0].at));
+            counts += probe.align(packets.as_flattened_mut()).counts;
+        }
+        let of = |word| words(&counts).iter().find(|(of, _)| *of == word).unwrap().1;
+        // Of 17 s; arrival ticks every 100 ms.
+        assert!((28..=34).contains(&of("pat")), "{what}: {counts:?}");
+        assert!((28..=34).contains(&of("pmt")), "{what}: {counts:?}");
+        assert_eq!(of("pid"), 3, "{what}: {counts:?}");
+    }
+}
+
 /// All faults in one connection, one after the other, and what it all amounts to. Between two of
 /// them the clock and the counters begin anew, as announced.
 fn all_faults() -> (Vec<u8>, Vec<(&'static str, u64)>) {

@@ -253,6 +253,9 @@ impl Content {
         let (pid, anew) = (packet.pid(), field.discontinuity());
         if let Some(watch) = self.pcrs.iter_mut().find(|watch| watch.pid == pid) {
             watch.came(pcr, anew, &mut self.faults);
+        } else if !self.pcrs.is_empty() {
+            // Nobody's clock.
+            return;
         }
         if let Some(tick) = self.clock.pcr(pid, pcr, anew, self.now) {
             self.tick(tick);

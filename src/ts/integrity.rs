@@ -34,9 +34,10 @@
 //! sends in bursts. Something is missing at a tick if it did not come for longer than its limit,
 //! counted from the first tick after it came: what is counted is so for certain, and what exceeds
 //! its limit by less than the distance of two PCRs may not be. A stream without PCRs is measured by
-//! arrival. What takes longer than a second from tick to tick, or goes back, is a jump of the clock
-//! or a silence, which is held against nobody; without packets there are no ticks, so that an
-//! upstream that is dead counts nothing more.
+//! arrival, and so is one whose PCRs stand still or do nothing but jump. What takes longer than a
+//! second from tick to tick, or goes back, is a jump of the clock or a silence, which is held
+//! against nobody; without packets there are no ticks, so that an upstream that is dead counts
+//! nothing more.
 //!
 //! [`Counts::sync_losses`]: super::Counts::sync_losses
 //! [`Counts::continuity_errors`]: super::Counts::continuity_errors
@@ -166,8 +167,12 @@ pub(super) struct Clock {
     at: Ticks,
     /// Whose PCRs it goes by, and the last of them.
     reference: Option<(Pid, Pcr)>,
-    /// When that came.
-    reference_came: Instant,
+    /// Since when it goes by that PID's.
+    chosen: Instant,
+    /// When one of them came last that went on from the one before.
+    went_on: Instant,
+    /// Arrival was the clock at the last tick.
+    by_arrival: bool,
     /// When it ticked last.
     ticked: Instant,
 }
@@ -175,7 +180,14 @@ pub(super) struct Clock {
 impl Clock {
     /// Shows zero.
     pub(super) fn new(now: Instant) -> Clock {
-        Clock { at: Ticks::default(), reference: None, reference_came: now, ticked: now }
+        Clock {
+            at: Ticks::default(),
+            reference: None,
+            chosen: now,
+            went_on: now,
+            by_arrival: false,
+            ticked: now,
+        }
     }
 
     /// What it shows.
@@ -185,24 +197,39 @@ impl Clock {
 
     /// A PCR came. Ticks if it goes by that PID's.
     pub(super) fn pcr(&mut self, pid: Pid, pcr: Pcr, anew: bool, now: Instant) -> Option<Tick> {
+        let jump = Ticks::new(u64::MAX);
         let step = match self.reference {
-            Some((reference, last)) if reference == pid && !anew => pcr.since(last),
-            // The first, a new time base, or that of another program while the first is away.
-            Some((reference, _)) if reference != pid && !self.is_away(now) => return None,
-            _ => Ticks::new(u64::MAX),
+            Some((reference, _)) if reference == pid && anew => jump,
+            Some((reference, last)) if reference == pid => pcr.since(last),
+            // That of another program, while the first is here or has not had its time.
+            Some(_) if !self.is_away(now) || !is_past(self.chosen, now) => return None,
+            _ => {
+                self.chosen = now;
+                jump
+            }
         };
-        (self.reference, self.reference_came) = (Some((pid, pcr)), now);
-        Some(self.tick(step, now))
+        self.reference = Some((pid, pcr));
+        if step > Ticks::default() && step <= STEP_LIMIT {
+            self.went_on = now;
+            // Arrival has counted that time already.
+            let anew = std::mem::take(&mut self.by_arrival);
+            return Some(self.tick(if anew { jump } else { step }, now));
+        }
+        (!self.is_away(now)).then(|| self.tick(step, now))
     }
 
     /// Packets came, with or without PCR. Ticks if arrival is the clock.
     pub(super) fn arrival(&mut self, now: Instant) -> Option<Tick> {
         let step = now.saturating_duration_since(self.ticked);
-        (self.is_away(now) && step >= TICK).then(|| self.tick(Ticks::of(step), now))
+        if !self.is_away(now) || step < TICK {
+            return None;
+        }
+        self.by_arrival = true;
+        Some(self.tick(Ticks::of(step), now))
     }
 
     fn is_away(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.reference_came) > PATIENCE
+        is_past(self.went_on, now)
     }
 
     fn tick(&mut self, step: Ticks, now: Instant) -> Tick {
@@ -213,6 +240,11 @@ impl Clock {
         self.ticked = now;
         Tick { at: self.at, jumped }
     }
+}
+
+/// Whether it is longer ago than there is patience.
+fn is_past(then: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(then) > PATIENCE
 }
 
 /// Something that has to come again and again.
@@ -309,9 +341,49 @@ mod tests {
         assert_eq!(clock.pcr(A, pcr(8040), true, now), tick(40, true), "as announced");
         assert_eq!(clock.pcr(A, pcr(9040), false, now), tick(1040, false));
         let later = now + Duration::from_millis(1001);
-        assert_eq!(clock.pcr(B, pcr(1100), false, later), tick(1040, true), "the first is away");
+        assert_eq!(clock.pcr(B, pcr(1100), false, later), None, "the first is away");
         assert_eq!(clock.pcr(A, pcr(9080), false, later), None);
         assert_eq!(clock.pcr(B, pcr(1140), false, later), tick(1080, false));
+    }
+
+    #[test]
+    fn bursts_are_no_jumps() {
+        let start = Instant::now();
+        let mut clock = Clock::new(start);
+        clock.pcr(A, pcr(0), false, start);
+        for at in (40..40_000).step_by(40) {
+            // All of four seconds at once.
+            let now = start + Duration::from_secs(at / 4000 * 4);
+            let expected = Some(Tick { at: ms(at), jumped: false });
+            assert_eq!(clock.pcr(A, pcr(at), false, now), expected);
+            assert_eq!(clock.arrival(now), None);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_does_not_go_on_is_none() {
+        let frozen: fn(u64) -> u64 = |_| 5000;
+        for of in [frozen, |at| at * 100, |at| 100_000_000 - at] {
+            let start = Instant::now();
+            let mut clock = Clock::new(start);
+            let mut last = Ticks::default();
+            for at in (0..10_000).step_by(20) {
+                let now = start + Duration::from_millis(at);
+                for pid in [A, B] {
+                    clock.pcr(pid, pcr(of(at)), false, now);
+                }
+                clock.arrival(now);
+                last = clock.at();
+            }
+            assert!(last > ms(8500) && last <= ms(9000), "{last:?}");
+            let now = start + Duration::from_secs(10);
+            let (first, second) = (pcr(50_000_000), pcr(50_000_040));
+            clock.pcr(A, first, false, now);
+            clock.pcr(B, first, false, now);
+            let ticks = [A, B].map(|pid| clock.pcr(pid, second, false, now));
+            let goes_on = Some(Tick { at: last, jumped: true });
+            assert!(ticks.contains(&goes_on), "{ticks:?}");
+        }
     }
 
     #[test]
