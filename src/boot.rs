@@ -156,7 +156,7 @@ impl Ground {
         let log = root.new(o!("module" => "main"));
         let mut doorway = door::open(config, workers, &metrics, &root)?;
         let listening = Listening::open(config, workers)?;
-        door::attach(&mut doorway, &listening)?;
+        door::attach(&mut doorway, &listening, &log)?;
         let workers = workers.get();
         Ok(Ground {
             signals,

@@ -63,11 +63,14 @@ pub(super) fn open(
 pub(super) fn attach(
     doorway: &mut Option<Doorway>,
     listening: &Listening,
+    log: &Logger,
 ) -> Result<(), BootError> {
     for listener in listening.viewers.iter().flatten() {
-        if !listening.ours {
-            Door::detach_leftover(listener.as_fd())
-                .map_err(kernel("the door of an earlier run stands in the way"))?;
+        if !listening.ours
+            && let Err(why) = Door::detach_leftover(listener.as_fd())
+        {
+            // Whoever has passed it may have locked a filter of his own to it (SO_LOCK_FILTER).
+            warn!(log, "the filter of a socket that was passed stays: {why}"; "event" => "door");
         }
         if let Some(doorway) = doorway {
             let attached = doorway.door.attach(listener.as_fd());

@@ -88,7 +88,12 @@ impl Steering {
             return Ok(());
         }
         let place = u32::try_from(worker * ADDRESSES + address).map_err(io::Error::other)?;
-        self.listeners.set(place, &socket.as_raw_fd(), 0).map_err(of_map)
+        match self.listeners.set(place, &socket.as_raw_fd(), 0).map_err(of_map) {
+            // It is there: a socket is in one place of one map (`reuseport_array_update_check` in
+            // `kernel/bpf/reuseport_array.c`).
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(()),
+            told => told,
+        }
     }
 
     /// Tells the workers' loads, of which that of one who is to get nobody is [`NOBODY`], and what

@@ -303,6 +303,7 @@ fn a_listener_that_is_shut_gives_its_queue_away_and_may_listen_again() {
     // From now on it is a listener like the others, once it is told of.
     listen_again(sockets[STUCK].as_fd(), QUEUE).unwrap();
     steering.listens(STUCK, 0, sockets[STUCK].as_fd()).unwrap();
+    steering.listens(STUCK, 0, sockets[STUCK].as_fd()).unwrap();
     steering.publish(&[NOBODY, NOBODY, 0, NOBODY], 0).unwrap();
     let address = sockets[STUCK].local_addr().unwrap();
     let mut again: Vec<_> = (0..9).map(|number| say(address, number)).collect();
