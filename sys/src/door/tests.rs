@@ -245,16 +245,23 @@ fn await_waiting(listener: &TcpListener, clients: usize) {
 
 /// Accepts whom the listening sockets have, answers each what it has said, and sees that each
 /// client gets its own; answers how many there were at each socket.
+///
+/// It waits for all: a child that another test has made at this moment may have what is closed here
+/// open as well, until it ends.
 fn served(sockets: &[TcpListener], clients: &mut [TcpStream]) -> Vec<usize> {
+    let deadline = Instant::now() + Duration::from_secs(10);
     let mut accepted = Vec::new();
-    let mut accept_all = |socket: &TcpListener| {
-        socket.set_nonblocking(true).unwrap();
-        let before = accepted.len();
-        accepted.extend(std::iter::from_fn(|| socket.accept().ok()));
-        accepted.len() - before
-    };
-    let counts: Vec<_> = sockets.iter().map(&mut accept_all).collect();
-    assert_eq!(accepted.len(), clients.len(), "{counts:?}");
+    let mut counts = vec![0; sockets.len()];
+    while accepted.len() < clients.len() {
+        assert!(Instant::now() < deadline, "{counts:?}");
+        for (socket, count) in sockets.iter().zip(&mut counts) {
+            socket.set_nonblocking(true).unwrap();
+            let before = accepted.len();
+            accepted.extend(std::iter::from_fn(|| socket.accept().ok()));
+            *count += accepted.len() - before;
+        }
+        std::thread::yield_now();
+    }
     for (socket, _) in &mut accepted {
         let mut said = [0];
         socket.set_nonblocking(false).unwrap();
