@@ -1,9 +1,33 @@
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::*;
 use crate::log::{self, Target};
+
+// What every test of the door says.
+
+pub(super) fn net(text: &str) -> IpNet {
+    config::parse_network(text).unwrap()
+}
+
+pub(super) fn config(deny: &[&str], allow: &[&str]) -> config::Door {
+    let nets = |list: &[&str]| list.iter().map(|text| net(text)).collect();
+    config::Door { deny: nets(deny), allow: nets(allow), ..config::Door::default() }
+}
+
+pub(super) fn deny(network: &str, seconds: Option<u64>) -> Change {
+    Change::Deny { network: net(network), lasting: seconds.map(Duration::from_secs) }
+}
+
+pub(super) fn allow(network: &str) -> Change {
+    Change::Allow { network: net(network), lasting: None }
+}
+
+pub(super) fn remove(network: &str) -> Change {
+    Change::Remove { network: net(network) }
+}
 
 fn required(required: bool) -> config::Door {
     config::Door { required, ..config::Door::default() }

@@ -213,3 +213,46 @@ fn is_of_the_connection(error: &io::Error) -> bool {
             | io::ErrorKind::NetworkUnreachable
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use restreamer_sys::door::LoadError;
+    use socket2::SockRef;
+
+    use super::*;
+    use crate::config;
+    use crate::door::Door;
+    use crate::log::silent;
+    use crate::metrics::Metrics;
+
+    /// There is no filter to take away (`sk_detach_filter` in `net/core/filter.c`).
+    const ENOENT: i32 = 2;
+
+    #[test]
+    fn who_is_taken_in_has_no_filter_any_more() {
+        let config = config::Door { required: true, ..config::Door::default() };
+        let door = match Door::open(&config, 1, &Metrics::counting(true), &silent()) {
+            Ok(door) => door,
+            Err(why) if why.to_string().contains(&LoadError::Capability.to_string()) => {
+                eprintln!("SKIPPED: {why}");
+                return;
+            }
+            Err(why) => panic!("{why}"),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        door.attach(listener.as_fd()).unwrap();
+        let door = door.start().unwrap();
+        let _before = TcpStream::connect(address).unwrap();
+        let (inherits, _) = listener.accept().unwrap();
+        SockRef::from(&inherits).detach_filter().expect("it is born with the listener's filter");
+        let _client = TcpStream::connect(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut listeners = Listeners::new(vec![listener], true, Some(door.at_accept()));
+        let accepted = listeners.accept(Instant::now());
+        let [(connection, _)] = &accepted.connections[..] else { panic!("{accepted:?}") };
+        let none = SockRef::from(connection).detach_filter().unwrap_err();
+        assert_eq!(none.raw_os_error(), Some(ENOENT));
+        door.stop();
+    }
+}

@@ -7,35 +7,15 @@ use std::thread;
 use restreamer_sys::door::LoadError;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::super::tests::{allow, config, deny, net, remove};
 use super::super::{Admission, By, Door};
 use super::*;
-use crate::config::{DoorRate, parse_network};
+use crate::config::DoorRate;
 use crate::log::silent;
 
 /// How long one who gets no answer waits for it.
 const PATIENCE: Duration = Duration::from_millis(150);
 const BOUND: Duration = Duration::from_secs(20);
-
-fn net(text: &str) -> IpNet {
-    parse_network(text).unwrap()
-}
-
-fn config(deny: &[&str], allow: &[&str]) -> config::Door {
-    let nets = |list: &[&str]| list.iter().map(|text| net(text)).collect();
-    config::Door { deny: nets(deny), allow: nets(allow), ..config::Door::default() }
-}
-
-fn deny(network: &str, seconds: Option<u64>) -> Change {
-    Change::Deny { network: net(network), lasting: seconds.map(Duration::from_secs) }
-}
-
-fn allow(network: &str) -> Change {
-    Change::Allow { network: net(network), lasting: None }
-}
-
-fn remove(network: &str) -> Change {
-    Change::Remove { network: net(network) }
-}
 
 fn later(then: Moment, seconds: u64) -> Moment {
     let passed = Duration::from_secs(seconds);

@@ -1,25 +1,5 @@
+use super::super::tests::{allow, config as configured, deny, net, remove};
 use super::*;
-
-fn net(text: &str) -> IpNet {
-    config::parse_network(text).unwrap()
-}
-
-fn configured(deny: &[&str], allow: &[&str]) -> config::Door {
-    let nets = |list: &[&str]| list.iter().map(|text| net(text)).collect();
-    config::Door { deny: nets(deny), allow: nets(allow), ..config::Door::default() }
-}
-
-fn deny(network: &str, seconds: Option<u64>) -> Change {
-    Change::Deny { network: net(network), lasting: seconds.map(Duration::from_secs) }
-}
-
-fn allow(network: &str) -> Change {
-    Change::Allow { network: net(network), lasting: None }
-}
-
-fn remove(network: &str) -> Change {
-    Change::Remove { network: net(network) }
-}
 
 /// Rules as `network verdict by`.
 fn shown(rules: &Rules, now: Instant) -> Vec<String> {
