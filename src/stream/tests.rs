@@ -16,7 +16,7 @@ use crate::stream::failover::{Failover, Upstream};
 use crate::stream::join::{Readiness, Refused};
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{Body, Dialed, Framing};
-use crate::viewer::Connection;
+use crate::viewer::{Connection, State};
 use crate::viewer::visit::Visit;
 
 mod fed;
