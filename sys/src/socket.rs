@@ -167,6 +167,27 @@ fn bound(address: SocketAddr, shared: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Has TCP send so many bytes a second at the most, or as many as it likes (`SO_MAX_PACING_RATE`,
+/// socket(7)). Since Linux 4.13 TCP keeps to it by itself, whatever the queueing discipline
+/// (`tcp_internal_pacing` in `net/ipv4/tcp_output.c`). Who was paced once is paced on, at the rate
+/// that the congestion control finds.
+pub fn pace(socket: BorrowedFd<'_>, bytes_per_second: Option<u32>) -> io::Result<()> {
+    let rate: u32 = bytes_per_second.unwrap_or(u32::MAX);
+    let length = libc::socklen_t::try_from(size_of::<u32>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads the four bytes of `rate`, which is alive; the descriptor is open for
+    // as long as `socket` is borrowed.
+    let answer = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            (&raw const rate).cast(),
+            length,
+        )
+    };
+    Errno::result(answer).map(drop).map_err(io::Error::from)
+}
+
 /// Keeps a socket full from `bytes` of unsent bytes on (`TCP_NOTSENT_LOWAT`, tcp(7)): what the peer
 /// does not take waits with us, where it can be skipped, and not in kernel memory.
 pub fn limit_unsent(socket: BorrowedFd<'_>, bytes: u32) -> io::Result<()> {
@@ -379,6 +400,28 @@ mod tests {
         };
         let (free, bounded) = (fill(None), fill(Some(65_536)));
         assert!(bounded < free, "{bounded} of {free}");
+    }
+
+    #[test]
+    fn a_paced_socket_takes_its_time_and_a_lifted_one_none() {
+        const BYTES: u32 = 1 << 20;
+        let time = |rate| {
+            let listener = listen("127.0.0.1:0".parse().unwrap(), 1).unwrap();
+            let mut far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            listener.set_nonblocking(false).unwrap();
+            let (mut near, _) = listener.accept().unwrap();
+            pace(near.as_fd(), Some(BYTES)).unwrap();
+            pace(near.as_fd(), rate).unwrap();
+            let start = std::time::Instant::now();
+            let sending = std::thread::spawn(move || near.write_all(&vec![0; BYTES as usize]));
+            far.read_exact(&mut vec![0; BYTES as usize]).unwrap();
+            sending.join().unwrap().unwrap();
+            start.elapsed()
+        };
+        let paced = time(Some(4 * BYTES));
+        assert!(paced > Duration::from_millis(150), "{paced:?}");
+        let free = time(None);
+        assert!(free < paced, "{free:?}, paced {paced:?}");
     }
 
     /// `reno` is in every kernel, and everybody may have it.
