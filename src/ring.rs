@@ -118,6 +118,19 @@ impl Ring {
         used
     }
 
+    /// The packets from `from`, a packet boundary, up to the head.
+    ///
+    /// # Panics
+    /// When `from` is behind the tail.
+    pub fn packets(&self, from: Position) -> impl Iterator<Item = &[u8; PACKET_BYTES]> {
+        assert!(from >= self.tail(), "a read outside the ring");
+        let first = self.blocks.partition_point(|block| block.start <= from).saturating_sub(1);
+        self.blocks.range(first.min(self.blocks.len())..).flat_map(move |block| {
+            let begin = from.max(block.start).since(block.start).min(block.whole);
+            block.bytes[begin..block.whole].as_chunks::<PACKET_BYTES>().0
+        })
+    }
+
     /// Copies the rest of the packet that `position` stands in; nothing on a packet boundary.
     ///
     /// # Panics

@@ -17,6 +17,11 @@ impl Position {
         Position(self.0 + bytes as u64)
     }
 
+    /// The position `bytes` before, if the stream had begun there.
+    pub fn before(self, bytes: usize) -> Option<Position> {
+        self.0.checked_sub(bytes as u64).map(Position)
+    }
+
     /// Bytes from `earlier` to here.
     ///
     /// # Panics

@@ -17,12 +17,13 @@ use super::integrity::{
 };
 use super::packet::{Header, Packet, Pid};
 use super::pcr::Ticks;
-use super::pmt::Elementary;
 use super::probe::Counts;
 use super::programs::{Change, Programs, Tables};
 use super::random_access::{RandomAccess, RandomAccesses};
 use super::section::{Assembler, Found, SectionError, TABLE_CAT, TABLE_PAT, TABLE_PMT};
 use crate::limits::{ELEMENTARY_STREAMS_MAX, PACKET_BYTES, PROGRAMS_MAX, SLOTS_MAX};
+
+pub use super::elementary::Followed;
 
 /// PIDs with tables of DVB (EN 300 468, table 1) that TR 101 290, 2.2 looks at: NIT; SDT and BAT;
 /// EIT; TDT and TOT.
@@ -93,25 +94,6 @@ pub struct Content {
     counted: u64,
 }
 
-/// What is known of an elementary stream.
-#[derive(Clone, Copy, Debug)]
-pub struct Followed<'a> {
-    /// The number of the program that lists it first.
-    pub program: u16,
-    /// What the PMT says.
-    pub elementary: &'a Elementary,
-    /// Packets in the clear, and scrambled ones, since it is followed.
-    pub packets: [u64; 2],
-    /// Its random access points are the program's.
-    pub leads: bool,
-    /// When the last one came.
-    pub accessed: Option<Instant>,
-    /// Since when it is followed.
-    pub since: Instant,
-    /// From the last but one to the last, in ticks of 90 kHz, where both have a PTS.
-    pub group_ticks: Option<u64>,
-}
-
 impl Content {
     /// A connection of which nothing is known, at its beginning.
     pub(super) fn new(now: Instant) -> Content {
@@ -156,6 +138,24 @@ impl Content {
             Role::Elementary(follow) => Some(follow.show(tally.packets())),
             Role::Other | Role::Tables { .. } => None,
         })
+    }
+
+    /// Whether the last random access point of `pid` has come in whole: a picture, or a frame of
+    /// sound, and not its beginning alone.
+    pub fn is_whole(&self, pid: Pid) -> bool {
+        let role = self.roles.get(usize::from(self.slots[pid.index()]));
+        matches!(role, Some(Role::Elementary(follow)) if follow.is_whole())
+    }
+
+    /// So many of the bytes that were delivered last may yet turn out to begin with a random access
+    /// point, as the packets to come will tell.
+    pub fn searched(&self) -> usize {
+        let places = self.roles.iter().filter_map(|role| match role {
+            Role::Elementary(follow) => follow.searched(),
+            Role::Other | Role::Tables { .. } => None,
+        });
+        let bytes = places.min().map_or(0, |place| self.delivered - place);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     /// What comes next has arrived at `now`.

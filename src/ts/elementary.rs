@@ -5,7 +5,6 @@
 
 use std::time::Instant;
 
-use super::content::Followed;
 use super::continuity::Continuity;
 use super::integrity::{Faults, Indicator, PERIOD_LIMIT, PTS_LIMIT, Tick, Watch};
 use super::packet::{Packet, Pid};
@@ -23,6 +22,25 @@ pub(super) struct Access {
     pub(super) program: u16,
 }
 
+/// What is known of an elementary stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed<'a> {
+    /// The number of the program that lists it first.
+    pub program: u16,
+    /// What the PMT says.
+    pub elementary: &'a Elementary,
+    /// Packets in the clear, and scrambled ones, since it is followed.
+    pub packets: [u64; 2],
+    /// Its random access points are the program's.
+    pub leads: bool,
+    /// When the last one came.
+    pub accessed: Option<Instant>,
+    /// Since when it is followed.
+    pub since: Instant,
+    /// From the last but one to the last, in ticks of 90 kHz, where both have a PTS.
+    pub group_ticks: Option<u64>,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Follow {
@@ -37,15 +55,22 @@ pub(super) struct Follow {
     search: Option<(Finder, Start)>,
     /// By arrival.
     since: Instant,
-    accessed: Option<Instant>,
-    /// The PTS of the last random access point.
-    accessed_pts: Option<Timestamp>,
+    accessed: Option<Accessed>,
     group_ticks: Option<u64>,
     /// Packets up to the last tick.
     packets: [u64; 2],
     came: Watch,
     /// From the first PTS on.
     stamped: Option<Watch>,
+}
+
+/// The last random access point.
+#[derive(Clone, Copy, Debug)]
+struct Accessed {
+    at: Instant,
+    pts: Option<Timestamp>,
+    /// The next unit has started since.
+    whole: bool,
 }
 
 /// The start of a PES packet.
@@ -72,7 +97,6 @@ impl Follow {
             announced: false,
             search: None,
             accessed: None,
-            accessed_pts: None,
             group_ticks: None,
             packets: [0; 2],
             came: Watch::new(at),
@@ -91,7 +115,7 @@ impl Follow {
             elementary: &self.elementary,
             packets,
             leads: self.leads,
-            accessed: self.accessed,
+            accessed: self.accessed.map(|accessed| accessed.at),
             since: self.since,
             group_ticks: self.group_ticks,
         }
@@ -100,6 +124,16 @@ impl Follow {
     /// Whether it has to see every packet now.
     pub(super) fn is_searching(&self) -> bool {
         self.search.is_some()
+    }
+
+    /// Where the unit began that may yet turn out to be a random access point of its program.
+    pub(super) fn searched(&self) -> Option<u64> {
+        self.search.filter(|_| self.leads).map(|(_, start)| start.place)
+    }
+
+    /// Whether the unit that begins at the last random access point has come to its end.
+    pub(super) fn is_whole(&self) -> bool {
+        self.accessed.is_some_and(|accessed| accessed.whole)
     }
 
     /// Looks into a packet, which is at `place`.
@@ -134,6 +168,9 @@ impl Follow {
             self.stamped.get_or_insert(Watch::new(Ticks::default())).came();
         }
         self.search = None;
+        if let Some(accessed) = &mut self.accessed {
+            accessed.whole = true;
+        }
         let start = Start { place, pts };
         let announced = std::mem::take(&mut self.announced) | indicated;
         if self.indicated || !self.leads {
@@ -160,11 +197,11 @@ impl Follow {
     }
 
     fn access(&mut self, start: Start, now: Instant) -> Access {
-        let before = std::mem::replace(&mut self.accessed_pts, start.pts);
+        let accessed = Accessed { at: now, pts: start.pts, whole: false };
+        let before = self.accessed.replace(accessed).and_then(|before| before.pts);
         if let (Some(before), Some(pts)) = (before, start.pts) {
             self.group_ticks = Some(pts.since(before));
         }
-        self.accessed = Some(now);
         Access { place: start.place, pid: self.elementary.pid, program: self.program }
     }
 
