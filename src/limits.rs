@@ -4,12 +4,14 @@
 
 mod configuration;
 mod door;
+mod history;
 mod upstreams;
 
 use std::time::Duration;
 
 pub use configuration::*;
 pub use door::*;
+pub use history::*;
 pub use upstreams::*;
 
 // ---- Turns and rings ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 //! `send_live` and `catch_up` work, `on_deadline` is called when time has come.
 
 pub mod admission;
+pub mod allotment;
 pub mod bytes;
 pub mod contents;
 pub mod datagrams;
@@ -16,9 +17,11 @@ pub mod fan_out;
 pub mod feed;
 pub mod fill;
 pub mod gate;
+pub mod history;
 pub mod intake;
 pub mod join;
 mod members;
+pub mod points;
 mod publish;
 pub mod source;
 pub mod trunk;
@@ -44,6 +47,7 @@ use admission::Admission;
 use demand::Meter;
 use feed::Feed;
 use gate::Gate;
+use history::History;
 use intake::Filled;
 use members::Members;
 use source::Source;
@@ -65,6 +69,8 @@ pub struct Stream {
     feeds_due: Option<Instant>,
     ring: Ring,
     limit: LagLimit,
+    history: History,
+    pacing_percent: Option<u32>,
     members: Members,
     /// The upstream may have something to read.
     readable: bool,
@@ -101,6 +107,10 @@ pub struct Parts {
     pub source: Source,
     /// How far a viewer may lag, in packets.
     pub lag_packets: usize,
+    /// Where who joins begins, and what is kept for that.
+    pub history: History,
+    /// How fast who joins gets what has come before, in percent of the bitrate.
+    pub pacing_percent: Option<u32>,
     /// Who may enter.
     pub gate: Arc<Gate>,
     /// What every viewer gets before the stream.
@@ -123,6 +133,8 @@ impl Stream {
             feeds_due: None,
             ring: Ring::new(),
             limit: LagLimit::new(parts.lag_packets),
+            history: parts.history,
+            pacing_percent: parts.pacing_percent,
             members: Members::default(),
             readable: false,
             counts: StreamCounts::default(),
@@ -235,9 +247,10 @@ impl Stream {
         if ended {
             self.finish(now);
         }
+        self.look_back(now);
         if self.members.waiting().next().is_none() && self.feeds.iter().all(Feed::is_level) {
-            // Nobody needs it, and the next stream finds the memory in the processor's cache.
-            self.ring.evict(0);
+            // Nobody else needs it, and the next stream finds the memory in the processor's cache.
+            self.ring.evict(self.history.kept());
         }
         to.since(from) + self.source.overhead_bytes()
     }
@@ -248,7 +261,7 @@ impl Stream {
         // Whoever hangs on a feed is live, and goes before who is not.
         let of_feeds = self.serve_feeds(allowance, now);
         let of_viewers = self.serve_waiting(allowance, now);
-        self.ring.evict(of_feeds.keep.max(of_viewers.keep));
+        self.ring.evict(self.history.kept().max(of_feeds.keep).max(of_viewers.keep));
         self.publish(now);
         of_feeds.again || of_viewers.again || self.readable
     }
@@ -268,6 +281,7 @@ impl Stream {
             feed.end(self.ring.head(), deadline);
         }
         self.look_at_feeds_soon(now);
+        self.look_back(now);
     }
 
     /// When the stream wants to be looked at, whatever happens.

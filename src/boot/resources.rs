@@ -15,13 +15,15 @@ use crate::config::{Api, Config, StaticConfig, StreamConfig};
 use crate::egress::Client;
 use crate::http::auth::Guard;
 use crate::http::via::Pseudonym;
-use crate::limits::{PACKET_BYTES, PREAMBLE_BYTES_MAX};
+use crate::limits::{HISTORY_BYTES_OF_NODE_MAX, PACKET_BYTES, PREAMBLE_BYTES_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, StreamStatus};
 use crate::resource::{Question, Shown, Static, statics};
 use crate::stream::admission::{Admission, Limits};
+use crate::stream::allotment::Allotment;
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::gate::Gate;
+use crate::stream::history::History;
 use crate::stream::source::{Fed, Source};
 use crate::stream::{self, Stream};
 use crate::upstream::schedule::Schedule;
@@ -59,13 +61,18 @@ pub(super) fn streams(making: &Making<'_>) -> Result<(Vec<Vec<Stream>>, Vec<Show
     making.metrics.limited(making.config.full_connections, making.config.max_connections);
     let random = RandomState::new();
     let made = making.config.streams.iter();
-    let made = made.map(|config| stream(config, Pseudonym::new(&random, &config.path), making));
+    let allotment = Allotment::new(HISTORY_BYTES_OF_NODE_MAX);
+    let made = made.map(|config| {
+        let history = || History::new(config.join, config.keep, allotment.share());
+        stream(config, Pseudonym::new(&random, &config.path), history, making)
+    });
     Ok(made.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
 }
 
 fn stream(
     config: &StreamConfig,
     own: Pseudonym,
+    history: impl Fn() -> History,
     making: &Making<'_>,
 ) -> Result<(Vec<Stream>, Shown), BootError> {
     let Making { metrics, root, now, .. } = *making;
@@ -106,6 +113,8 @@ fn stream(
         admission: Arc::clone(making.admission),
         source,
         lag_packets: making.config.output_buffer_packets,
+        history: history(),
+        pacing_percent: config.pacing_percent,
         gate: Arc::clone(&gate),
         congestion: congestion.clone(),
         access: making.access.clone(),

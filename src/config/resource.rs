@@ -10,6 +10,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{Remote, Secret};
+use crate::limits::{HISTORY_BYTES_DEFAULT, PACING_PERCENT_DEFAULT};
 
 /// One stream: where viewers ask for it and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,13 @@ pub struct StreamConfig {
     pub reception: Reception,
     /// A file that every viewer gets before the stream.
     pub preamble: Option<PathBuf>,
+    /// Where a new viewer begins.
+    pub join: Join,
+    /// How much of what has come is kept for that, at the most.
+    pub keep: Keep,
+    /// How fast a new viewer is sent what has come before, in percent of the stream's bitrate;
+    /// `None` is as fast as it takes it.
+    pub pacing_percent: Option<u32>,
     /// Viewers of this stream at which more are refused; `None` is no limit.
     pub max_connections: Option<usize>,
     /// Whether its viewers are spread over all workers instead of being served by one.
@@ -41,11 +49,40 @@ impl StreamConfig {
             remotes,
             reception: Reception::default(),
             preamble: None,
+            join: Join::RandomAccess,
+            keep: Keep::default(),
+            pacing_percent: Some(PACING_PERCENT_DEFAULT),
             max_connections: None,
             hot: false,
             congestion: None,
             authentication: Authentication::Open,
         }
+    }
+}
+
+/// Where a new viewer of a stream begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// At the last random access point that has come in whole.
+    RandomAccess,
+    /// At the newest packet.
+    Live,
+    /// Where one began who came so long ago; more than zero.
+    Seconds(Duration),
+}
+
+/// How much of a stream is kept for those who join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// So many bytes, [`HISTORY_BYTES_MAX`](crate::limits::HISTORY_BYTES_MAX) at most.
+    Bytes(usize),
+    /// What came in so much time; more than zero.
+    Seconds(Duration),
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Keep::Bytes(HISTORY_BYTES_DEFAULT)
     }
 }
 

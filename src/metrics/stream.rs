@@ -23,6 +23,8 @@ pub(super) struct Families {
     feed_skips: IntCounterVec,
     viewers: IntGaugeVec,
     joined: IntCounterVec,
+    joins: IntCounterVec,
+    history_lost: IntCounterVec,
     ended: IntCounterVec,
     lag: IntGaugeVec,
     lag_limit: IntGaugeVec,
@@ -71,6 +73,20 @@ impl Families {
                 &["stream", "state"],
             ),
             joined: counter("restreamer_viewers_joined_total", "Viewers that came."),
+            joins: counters(
+                r,
+                "restreamer_joins_total",
+                "Viewers that came, by where they began: at a random access point, at a packet, \
+                 or some seconds ago.",
+                &["stream", "kind"],
+            ),
+            history_lost: counters(
+                r,
+                "restreamer_history_lost_total",
+                "Times that what viewers were to begin with could not be kept: it was more than \
+                 `history` allows, or than all rings of the node may keep.",
+                &["stream", "reason"],
+            ),
             ended: counters(
                 r,
                 "restreamer_viewers_ended_total",
@@ -112,6 +128,8 @@ impl Families {
             catching_up: viewers("catching_up"),
             ending: viewers("ending"),
             joined: of(&self.joined),
+            joins: Joined::ALL.map(|kind| self.joins.with_label_values(&[path, kind.word()])),
+            lost: Lost::ALL.map(|why| self.history_lost.with_label_values(&[path, why.word()])),
             ended: self.ended.clone(),
             lags: Arc::new([AtomicUsize::new(0)]),
             part: 0,
@@ -146,6 +164,8 @@ pub struct StreamMetrics {
     lags: Arc<[AtomicUsize]>,
     part: usize,
     joined: IntCounter,
+    joins: [IntCounter; Joined::ALL.len()],
+    lost: [IntCounter; Lost::ALL.len()],
     ended: IntCounterVec,
     lag: IntGauge,
     lag_limit: IntGauge,
@@ -181,8 +201,14 @@ impl StreamMetrics {
     }
 
     /// Counts a viewer that came.
-    pub fn joined(&self) {
+    pub fn joined(&self, kind: Joined) {
         self.joined.inc();
+        self.joins[kind as usize].inc();
+    }
+
+    /// Counts that what viewers were to begin with could not be kept.
+    pub fn lost_history(&self, why: Lost) {
+        self.lost[why as usize].inc();
     }
 
     /// Counts a viewer that went.
@@ -256,6 +282,49 @@ impl StreamMetrics {
         let lags: Arc<[AtomicUsize]> = (0..parts).map(|_| AtomicUsize::new(0)).collect();
         let part = |part| StreamMetrics { lags: Arc::clone(&lags), part, ..self.clone() };
         (0..parts).map(part).collect()
+    }
+}
+
+/// Where a viewer began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// At a random access point.
+    RandomAccess,
+    /// At the newest packet.
+    Packet,
+    /// Where one began some seconds ago.
+    Seconds,
+}
+
+impl Joined {
+    const ALL: [Joined; 3] = [Joined::RandomAccess, Joined::Packet, Joined::Seconds];
+
+    fn word(self) -> &'static str {
+        match self {
+            Joined::RandomAccess => "random_access",
+            Joined::Packet => "packet",
+            Joined::Seconds => "seconds",
+        }
+    }
+}
+
+/// Why what viewers were to begin with is not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// It is more than is configured.
+    History,
+    /// It is more than the node has for all.
+    Node,
+}
+
+impl Lost {
+    const ALL: [Lost; 2] = [Lost::History, Lost::Node];
+
+    fn word(self) -> &'static str {
+        match self {
+            Lost::History => "history",
+            Lost::Node => "node",
+        }
     }
 }
 

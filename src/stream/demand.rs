@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use super::Stream;
-use crate::limits::METER_INTERVAL_MIN;
+use crate::limits::{METER_INTERVAL_MIN, PACED_BYTES_PER_SECOND_MIN};
 use crate::ring::Position;
 
 /// How fast a stream comes.
@@ -37,6 +37,14 @@ impl Meter {
     }
 }
 
+/// How fast one is sent what has come before it joined, in bytes a second; not before it is known
+/// how fast the stream comes.
+pub(super) fn pace(percent: Option<u32>, meter: &Meter) -> Option<u32> {
+    let percent = percent.filter(|_| meter.bytes_per_second > 0)?;
+    let rate = meter.bytes_per_second.saturating_mul(percent.into()) / 100;
+    Some(u32::try_from(rate.max(PACED_BYTES_PER_SECOND_MIN)).unwrap_or(u32::MAX))
+}
+
 impl Stream {
     /// Bytes a second that its viewers ask for, one for each of them at least: they are there, and
     /// an upstream may come back.
@@ -51,6 +59,22 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn who_joins_is_paced_by_the_bitrate_but_not_below_what_a_picture_takes() {
+        let mut meter = Meter::new(Instant::now());
+        assert_eq!(pace(Some(400), &meter), None, "it is not known");
+        for (bytes_per_second, percent, expected) in [
+            (1_000_000, Some(400), Some(8_000_000)),
+            (1_000_000, None, None),
+            (5_000_000, Some(400), Some(20_000_000)),
+            (5_000_000, Some(250), Some(12_500_000)),
+            (2_000_000_000, Some(400), Some(u32::MAX)),
+        ] {
+            meter.bytes_per_second = bytes_per_second;
+            assert_eq!(pace(percent, &meter), expected);
+        }
+    }
 
     #[test]
     fn bursts_are_averaged_and_silence_is_forgotten_soon() {

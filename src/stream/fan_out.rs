@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use restreamer_sys::socket::set_user_timeout;
+use restreamer_sys::socket::{pace, set_user_timeout};
 use restreamer_sys::tcp_info::tcp_info;
 use restreamer_sys::{Moved, file};
 use slog::error;
@@ -238,6 +238,10 @@ fn catch_up(
             if state.stall.resume() {
                 // Were this to fail, the connection is broken, and soon shows it.
                 let _broken = limit_silence(socket.as_fd());
+            }
+            if state.is_paced() {
+                // The same holds of this.
+                let _broken = pace(socket.as_fd(), None);
             }
             viewer.state = State::Live(Live);
             Served::Share

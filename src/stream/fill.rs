@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::bytes::Bytes;
 use super::datagrams::Datagrams;
 use super::intake::{Filled, Intake, Reader};
+use super::points::Points;
 use crate::http::via::Via;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
@@ -20,6 +21,7 @@ pub struct Fill {
     reader: Box<dyn Reader>,
     source: OwnedFd,
     probe: Probe,
+    points: Points,
     last_data: Instant,
     via: Via,
 }
@@ -43,7 +45,14 @@ impl Fill {
             Body::Datagrams(of) => Box::new(Datagrams::new(of, now)),
         };
         let probe = Probe::with_content(now);
-        Fill { source: dialed.source, reader, probe, last_data: now, via: dialed.via }
+        Fill {
+            source: dialed.source,
+            reader,
+            probe,
+            points: Points::default(),
+            last_data: now,
+            via: dialed.via,
+        }
     }
 
     /// What is read.
@@ -59,6 +68,11 @@ impl Fill {
     /// What it sends.
     pub fn probe(&self) -> &Probe {
         &self.probe
+    }
+
+    /// Where decoding may start in what it has sent.
+    pub fn points(&self) -> &Points {
+        &self.points
     }
 
     /// When data came last.
@@ -87,7 +101,7 @@ impl Fill {
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
         self.probe.at(now);
-        let mut intake = Intake::new(ring, &mut self.probe, counts);
+        let mut intake = Intake::new(ring, &mut self.probe, &mut self.points, counts);
         let filled = self.reader.fill(self.source.as_fd(), now, &mut intake);
         if intake.came {
             self.last_data = now;
@@ -97,7 +111,7 @@ impl Fill {
 
     /// The connection is over: judges the bytes that waited for more.
     pub fn finish(&mut self, ring: &mut Ring, counts: &mut UpstreamCounts) {
-        let mut intake = Intake::new(ring, &mut self.probe, counts);
+        let mut intake = Intake::new(ring, &mut self.probe, &mut self.points, counts);
         self.reader.finish(&mut intake);
         intake.finish();
     }

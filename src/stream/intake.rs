@@ -4,6 +4,7 @@ use std::fmt;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+use super::points::Points;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
 use crate::ts::probe::{Aligned, Probe};
@@ -55,16 +56,18 @@ pub struct Intake<'a> {
     pub came: bool,
     ring: &'a mut Ring,
     probe: &'a mut Probe,
+    points: &'a mut Points,
 }
 
 impl<'a> Intake<'a> {
-    /// The way through `probe` into `ring`.
+    /// The way through `probe` into `ring`; random access points are noted in `points`.
     pub fn new(
         ring: &'a mut Ring,
         probe: &'a mut Probe,
+        points: &'a mut Points,
         counts: &'a mut UpstreamCounts,
     ) -> Intake<'a> {
-        Intake { counts, came: false, ring, probe }
+        Intake { counts, came: false, ring, probe, points }
     }
 
     /// Room to read into, of at least a few packets.
@@ -99,6 +102,9 @@ impl<'a> Intake<'a> {
     }
 
     fn take(&mut self, aligned: &Aligned) {
+        if let Some(content) = self.probe.content() {
+            self.points.take(self.ring.head(), aligned, content);
+        }
         self.ring.commit(aligned.whole, aligned.held);
         self.counts.packets += aligned.counts.packets;
         self.counts.bytes += aligned.whole as u64;

@@ -1,10 +1,12 @@
 //! Viewers come, and what their sockets report.
 
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::Stream;
 use super::admission::Full;
+use super::demand::pace;
 use super::gate::Closed;
 pub use super::members::ViewerKey;
 use crate::http::response::Outgoing;
@@ -106,14 +108,30 @@ impl Stream {
         self.members.next_key()
     }
 
-    /// Takes a viewer in, who was admitted: it gets `head` and the preamble, then the stream from
-    /// the newest packet boundary on. It begins in the stream's next turn.
+    /// Takes note of where who joins may begin, and counts when that is the head again.
+    pub(super) fn look_back(&mut self, now: Instant) {
+        if let Some(why) = self.history.look(self.source.connected(), &self.ring, now) {
+            self.metrics.lost_history(why);
+        }
+    }
+
+    /// Takes a viewer in, who was admitted: it gets `head` and the preamble, then the tables and
+    /// the stream from where one begins on. It begins in the stream's next turn.
     pub fn join(&mut self, connection: Connection, visit: Visit, head: Vec<u8>, now: Instant) {
         self.count_time(now);
         let answer = Outgoing { head, body: self.preamble.clone() };
-        let state = State::CatchingUp(CatchingUp::joining(answer, self.ring.head()));
+        let (start, tables) = self.history.begin(self.source.connected(), &self.ring);
+        let behind = self.ring.head().since(start.position);
+        let rate = pace(self.pacing_percent, &self.meter).filter(|_| behind > 0);
+        // A kernel that cannot do it serves as well.
+        let paced = rate.is_some_and(|rate| {
+            restreamer_sys::socket::pace(connection.socket.as_fd(), Some(rate)).is_ok()
+        });
+        let state = CatchingUp::joining(answer, start.position).with_tables(tables);
+        let state = state.behind(behind, paced);
+        let state = State::CatchingUp(state);
         self.members.insert(Viewer { connection, state, visit });
-        self.metrics.joined();
+        self.metrics.joined(start.joined);
     }
 
     /// Takes note of what a viewer's socket reports. Answers whether the stream needs a turn: to

@@ -6,20 +6,25 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Reception, Remote};
+use crate::config::{Join, Keep, Reception, Remote};
 use crate::http::request::{Parsed, parse};
 use crate::http::via::{Pseudonym, Via};
-use crate::limits::{LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT, VIA_MEMBERS_MAX};
+use crate::limits::{
+    HISTORY_BYTES_OF_NODE_MAX, LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT, VIA_MEMBERS_MAX,
+};
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
+use crate::stream::allotment::Allotment;
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::join::{Readiness, Refused};
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{Body, Dialed, Framing};
-use crate::viewer::{Connection, State};
 use crate::viewer::visit::Visit;
+use crate::viewer::{Connection, State};
 
 mod fed;
+mod joining;
+pub(crate) mod programs;
 
 /// A stream with a connected upstream, driven by hand.
 struct Bench {
@@ -60,6 +65,12 @@ impl Bench {
                 status,
             ))),
             lag_packets: LAG_PACKETS,
+            history: History::new(
+                Join::RandomAccess,
+                Keep::default(),
+                Allotment::new(HISTORY_BYTES_OF_NODE_MAX).share(),
+            ),
+            pacing_percent: None,
             gate: Arc::new(Gate::new(Some(VIEWERS_MAX), Pseudonym::new(&RandomState::new(), PATH))),
             preamble: None,
             congestion: None,

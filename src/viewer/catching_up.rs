@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use restreamer_sys::{Moved, file};
 
@@ -25,6 +26,12 @@ pub struct CatchingUp {
     /// It had to wait for its share of a turn, and has not caught up since: that it lags is our
     /// doing.
     waited: bool,
+    /// Its socket is paced.
+    paced: bool,
+    /// How far behind it was when it joined.
+    joined_behind: usize,
+    /// How far behind it may be because of that: less and less, as it catches up.
+    leeway: usize,
     /// How long it has taken nothing.
     pub stall: Stall,
 }
@@ -33,14 +40,28 @@ pub struct CatchingUp {
 #[derive(Debug, Default)]
 struct First {
     answer: Outgoing,
+    /// Packets of the tables that those of the ring belong to.
+    tables: Option<Arc<[u8]>>,
     sent: usize,
     /// The rest of a packet, and not what comes before the stream: it counts.
     of_stream: bool,
 }
 
 impl First {
+    fn len(&self) -> usize {
+        self.answer.len() + self.tables.as_ref().map_or(0, |tables| tables.len())
+    }
+
     fn is_sent(&self) -> bool {
-        self.sent == self.answer.len()
+        self.sent == self.len()
+    }
+
+    /// What is left of it.
+    fn rest(&self) -> [IoSlice<'_>; 3] {
+        let [head, body] = self.answer.after(self.sent);
+        let of_tables = self.sent.saturating_sub(self.answer.len());
+        let tables = self.tables.as_ref().and_then(|all| all.get(of_tables..));
+        [head, body, IoSlice::new(tables.unwrap_or_default())]
     }
 }
 
@@ -62,10 +83,34 @@ impl CatchingUp {
         CatchingUp { first, ..CatchingUp::at(position) }
     }
 
+    /// The same, with packets of the tables before the stream.
+    #[must_use]
+    pub fn with_tables(mut self, tables: Option<Arc<[u8]>>) -> CatchingUp {
+        self.first.tables = tables;
+        self
+    }
+
+    /// The same, where it begins so many bytes before the head: of that much it is not to be
+    /// skipped, nor for falling behind as much again while its connection gets going. Its socket
+    /// may be paced until it has caught up.
+    #[must_use]
+    pub fn behind(mut self, bytes: usize, paced: bool) -> CatchingUp {
+        (self.joined_behind, self.leeway, self.paced) = (bytes, 2 * bytes, paced);
+        self
+    }
+
     /// Gets the stream from `position` on.
     pub fn at(position: Position) -> CatchingUp {
-        let first = First::default();
-        CatchingUp { first, position, blocked: false, waited: false, stall: Stall::default() }
+        CatchingUp {
+            first: First::default(),
+            position,
+            blocked: false,
+            waited: false,
+            paced: false,
+            joined_behind: 0,
+            leeway: 0,
+            stall: Stall::default(),
+        }
     }
 
     /// The next byte of the ring that it gets.
@@ -83,9 +128,16 @@ impl CatchingUp {
         std::mem::take(&mut self.blocked)
     }
 
+    /// It has caught up. Answers whether its socket is paced, which is to end.
+    pub fn is_paced(&self) -> bool {
+        self.paced
+    }
+
     /// How far it may lag where `limit` is for those who have nobody to wait for but themselves.
     pub fn may_lag(&self, limit: usize) -> usize {
-        if self.waited { limit.max(LAG_BYTES_MAX) } else { limit }
+        let of_socket = limit.max(self.leeway);
+        let of_us = LAG_BYTES_MAX + self.joined_behind;
+        if self.waited { of_socket.max(of_us) } else { of_socket }
     }
 
     /// Where it may stop without tearing a packet: where it stands, or the end of its packet.
@@ -103,10 +155,24 @@ impl CatchingUp {
         allowance: &mut Allowance,
         counts: &mut StreamCounts,
     ) -> io::Result<Came> {
-        let mut share = CATCH_UP_BYTES_PER_TURN_MAX;
         if self.blocked {
             return Ok(Came::Part);
         }
+        let came = self.write(socket, ring, to, allowance, counts)?;
+        let lag = ring.head().since(self.position);
+        self.leeway = self.leeway.min(lag.saturating_add(self.joined_behind));
+        Ok(came)
+    }
+
+    fn write(
+        &mut self,
+        socket: &impl AsFd,
+        ring: &Ring,
+        to: Position,
+        allowance: &mut Allowance,
+        counts: &mut StreamCounts,
+    ) -> io::Result<Came> {
+        let mut share = CATCH_UP_BYTES_PER_TURN_MAX;
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let used = self.offer(ring, to, &mut slices);
@@ -136,8 +202,12 @@ impl CatchingUp {
     /// Moves on to the head, over everything but the rest of the packet it stands in. Who has had
     /// nothing of the stream yet, but waits for what comes before it, misses nothing by that.
     pub fn skip(&mut self, ring: &Ring, counts: &mut StreamCounts) {
-        self.waited = false;
+        (self.waited, self.joined_behind, self.leeway) = (false, 0, 0);
         if !self.first.is_sent() && !self.first.of_stream {
+            if self.first.sent <= self.first.answer.len() {
+                // They belong to what it does not get any more.
+                self.first.tables = None;
+            }
             self.position = ring.head();
             return;
         }
@@ -155,15 +225,14 @@ impl CatchingUp {
             // What goes out first was sent long before the middle of a packet was reached.
             assert!(self.first.is_sent(), "two packets begun at once");
             let answer = Outgoing { head: ring.rest_of_packet(self.position), body: None };
-            self.first = First { answer, sent: 0, of_stream: true };
+            self.first = First { answer, of_stream: true, ..First::default() };
             self.position = self.next_stop();
         }
     }
 
     fn offer<'a>(&'a self, ring: &'a Ring, to: Position, slices: &mut [IoSlice<'a>]) -> usize {
         let mut before = 0;
-        let first = self.first.answer.after(self.first.sent);
-        for part in first.into_iter().filter(|part| !part.is_empty()) {
+        for part in self.first.rest().into_iter().filter(|part| !part.is_empty()) {
             slices[before] = part;
             before += 1;
         }
@@ -171,7 +240,7 @@ impl CatchingUp {
     }
 
     fn take(&mut self, mut bytes: usize, counts: &mut StreamCounts) {
-        let part = bytes.min(self.first.answer.len() - self.first.sent);
+        let part = bytes.min(self.first.len() - self.first.sent);
         if part > 0 {
             self.first.sent += part;
             bytes -= part;

@@ -12,9 +12,13 @@ use super::super::problem::{At, ProblemKind, Problems};
 use super::super::remote::{Remote, RemoteKind};
 use super::super::section::{Field, Items};
 use super::super::web::UrlError;
-use super::super::{Api, ApiConfig, StaticConfig, StaticRemote, StreamConfig, WebAddress};
+use super::super::{
+    Api, ApiConfig, Join, Keep, StaticConfig, StaticRemote, StreamConfig, WebAddress,
+};
 use super::users;
-use crate::limits::{REMOTES_PER_STREAM_MAX, RESOURCES_MAX, SERVE_BYTES_MAX};
+use crate::limits::{
+    PACING_PERCENT_DEFAULT, REMOTES_PER_STREAM_MAX, RESOURCES_MAX, SERVE_BYTES_MAX,
+};
 
 /// What is served, each in the file's order.
 #[derive(Default)]
@@ -81,6 +85,9 @@ impl Served {
                     preamble: super::path(resource.preamble),
                     max_connections: super::count(resource.max_connections),
                     hot: resource.hot.or(false),
+                    join: resource.join.or(Join::RandomAccess),
+                    keep: resource.keep.or(Keep::default()),
+                    pacing_percent: resource.pacing.or(Some(PACING_PERCENT_DEFAULT)),
                     congestion: congestion.filter(|name| !name.is_empty()),
                     authentication,
                 }));

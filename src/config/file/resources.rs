@@ -3,9 +3,10 @@
 //! Owns its keys and their bounds. Never judges what belongs together. Driven by `file`. No `Debug`
 //! here: URLs hold passwords.
 
-use super::super::Reception;
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
+use super::super::{Join, Keep, Reception};
+use super::joining;
 use super::users::{self, Login};
 use crate::limits::{
     CACHE_SECONDS_MAX, CONGESTION_BYTES_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX,
@@ -25,6 +26,9 @@ const RESOURCE_KEYS: &[&str] = &[
     "maxconnections",
     "hot",
     "congestion",
+    "join",
+    "history",
+    "pacing",
     "cache",
     "api",
     "token_query",
@@ -54,6 +58,9 @@ const OF_STREAMS: &[&str] = &[
     "maxconnections",
     "hot",
     "congestion",
+    "join",
+    "history",
+    "pacing",
 ];
 
 /// One element of `resources`.
@@ -67,6 +74,10 @@ pub(in crate::config) struct Resource {
     pub(in crate::config) preamble: Field<String>,
     pub(in crate::config) max_connections: Field<usize>,
     pub(in crate::config) hot: Field<bool>,
+    pub(in crate::config) join: Field<Join>,
+    pub(in crate::config) keep: Field<Keep>,
+    /// In percent; `None` is off.
+    pub(in crate::config) pacing: Field<Option<u32>>,
     /// Good as a name; empty is none.
     pub(in crate::config) congestion: Field<String>,
     /// Whole seconds.
@@ -117,6 +128,9 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         preamble: section.text("preamble", problems),
         max_connections: section.whole("maxconnections", 0..=CONNECTIONS_MAX, problems),
         hot: section.flag("hot", problems),
+        join: joining::join(section, problems),
+        keep: joining::history(section, problems),
+        pacing: joining::pacing(section, problems),
         congestion: congestion(section, problems),
         cache: section.whole("cache", 0..=CACHE_SECONDS_MAX, problems),
         api,

@@ -101,6 +101,25 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "resources[0].congestion: is not a congestion control's name, which has at most 15 \
         letters, digits, _ and -"
     }),
+    (r#"{"seconds": 1.5}"#, r#""newest""#, {
+        "resources[0].join: expected `random_access`, `live` or an object, found a string"
+    }),
+    (r#"{"seconds": 1.5}"#, "{}", "resources[0].join.seconds: is missing"),
+    (r#"{"seconds": 1.5}"#, r#"{"seconds": 61}"#, {
+        "resources[0].join.seconds: 61 is not within 0.1 and 60"
+    }),
+    (r#""history": 4000000"#, r#""history": 300000000"#, {
+        "resources[0].history: 300000000 is not within 0 and 268435456"
+    }),
+    (r#""history": 4000000"#, r#""history": {"seconds": "1"}"#, {
+        "resources[0].history.seconds: expected a number, found a string"
+    }),
+    (r#""pacing": 2.5"#, r#""pacing": 1.1"#, {
+        "resources[0].pacing: 1.1 is not within 1.2 and 1000"
+    }),
+    (r#""pacing": 2.5"#, r#""pacing": true"#, {
+        "resources[0].pacing: expected a number or false, found a boolean"
+    }),
     (r#""cache": 0"#, r#""cache": 1"#, "resources[0].cache: has no effect on a stream"),
     (r#""token_query": true"#, r#""token_query": 1"#, {
         "resources[0].token_query: expected a boolean, found a number"

@@ -148,6 +148,9 @@ fn keys_of_another_type_have_no_effect() {
         ("maxconnections", "1"),
         ("hot", "true"),
         ("congestion", "\"reno\""),
+        ("join", "\"live\""),
+        ("history", "1000"),
+        ("pacing", "4"),
         ("cache", "1"),
         ("api", "\"health\""),
     ];
@@ -196,6 +199,33 @@ fn what_a_stream_is_limited_to() {
     let stream = &config(&text).streams[0];
     assert_eq!((stream.max_connections, &stream.preamble), (None, &None));
     assert_eq!((stream.hot, &stream.congestion), (false, &None));
+}
+
+#[test]
+fn where_viewers_begin() {
+    let of = |members: &str| {
+        let all = format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1"{members}"#);
+        let stream = config(&resource(&all)).streams[0].clone();
+        (stream.join, stream.keep, stream.pacing_percent)
+    };
+    let default = (Join::RandomAccess, Keep::Bytes(8 << 20), Some(400));
+    assert_eq!(of(""), default);
+    assert_eq!(of(r#", "join": "random_access", "history": 8388608, "pacing": 4"#), default);
+    let all = of(r#", "join": "live", "history": {"seconds": 20}, "pacing": false"#);
+    assert_eq!(all, (Join::Live, Keep::Seconds(Duration::from_secs(20)), None));
+    let all = of(r#", "join": {"seconds": 0.1}, "history": 0, "pacing": 0"#);
+    assert_eq!(all, (Join::Seconds(Duration::from_millis(100)), Keep::Bytes(0), None));
+    assert_eq!(of(r#", "pacing": 1.257"#).2, Some(126));
+    for (member, said) in [
+        (r#""join": 1"#, "join: expected `random_access`, `live` or an object, found a number"),
+        (r#""history": "1""#, "history: expected a number or an object, found a string"),
+        (r#""pacing": "4""#, "pacing: expected a number or false, found a string"),
+        (r#""pacing": -1"#, "pacing: -1 is not within 0 and 1000"),
+        (r#""history": 1.5"#, "history: expected a whole number, found 1.5"),
+    ] {
+        let all = format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", {member}"#);
+        assert_eq!(everything(&resource(&all)), format!("line 2: resources[0].{said}"));
+    }
 }
 
 #[test]

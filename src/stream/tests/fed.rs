@@ -20,6 +20,12 @@ impl Bench {
                 admission: Arc::clone(&self.stream.admission),
                 source: Source::Fed(Fed::default()),
                 lag_packets: LAG_PACKETS,
+                history: History::new(
+                    Join::RandomAccess,
+                    Keep::default(),
+                    Allotment::new(HISTORY_BYTES_OF_NODE_MAX).share(),
+                ),
+                pacing_percent: None,
                 gate: Arc::clone(self.stream.gate()),
                 preamble: None,
                 congestion: None,

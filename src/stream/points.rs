@@ -1,0 +1,104 @@
+//! The random access points of one connection, as positions in the ring.
+//!
+//! Owns, for each program, the last one that has come in whole, and the one after it that has not.
+//! It keeps no bytes, and does not know whether the ring still has them: who asks says from where
+//! on. Driven by the intake, with what each pass of the probe has found.
+
+use std::sync::Arc;
+
+use crate::ring::Position;
+use crate::ts::programs::Tables;
+use crate::ts::random_access::RandomAccess;
+use crate::ts::{Aligned, Content, Pid};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Points {
+    /// One for each program that has any.
+    programs: Vec<OfProgram>,
+    /// The current tables.
+    tables: Arc<Tables>,
+}
+
+/// Where decoding may start.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// Its first packet.
+    pub position: Position,
+    /// The tables it belongs to.
+    pub tables: Arc<Tables>,
+}
+
+#[derive(Debug)]
+struct OfProgram {
+    number: u16,
+    pid: Pid,
+    newest: Point,
+    /// The one before, while the newest has not come in whole.
+    before: Option<Point>,
+}
+
+impl OfProgram {
+    /// The newest one from `floor` on, whole if there is such a one.
+    fn from(&self, floor: Position) -> Option<&Point> {
+        let there = |point: &&Point| point.position >= floor;
+        let newest = Some(&self.newest).filter(there);
+        self.before.as_ref().filter(there).or(newest)
+    }
+}
+
+impl Points {
+    /// Takes note of a pass over bytes that begin at `front`.
+    pub fn take(&mut self, front: Position, aligned: &Aligned, content: &Content) {
+        let tables = content.tables();
+        for found in aligned.random_access.iter() {
+            // With tables that have changed twice since, nobody could read it.
+            let of_it = [tables, &self.tables].into_iter().find(|one| one.number() == found.tables);
+            if let Some(tables) = of_it.map(Arc::clone) {
+                self.add(front, found, tables);
+            }
+        }
+        if tables.number() != self.tables.number() {
+            self.tables = Arc::clone(tables);
+            let listed = |number| tables.programs().iter().any(|one| one.number == number);
+            self.programs.retain(|program| listed(program.number));
+        }
+        for program in &mut self.programs {
+            if program.before.is_some() && content.is_whole(program.pid) {
+                program.before = None;
+            }
+        }
+    }
+
+    fn add(&mut self, front: Position, found: &RandomAccess, tables: Arc<Tables>) {
+        let bytes = usize::try_from(found.offset.unsigned_abs()).unwrap_or(usize::MAX);
+        let earlier = found.offset < 0;
+        let position = if earlier { front.before(bytes) } else { Some(front.advanced(bytes)) };
+        let Some(position) = position else { return };
+        let newest = Point { position, tables };
+        let (number, pid) = (found.program, found.pid);
+        match self.programs.iter_mut().find(|program| program.number == number) {
+            Some(program) => {
+                // That another one begins ends the one before.
+                let before = std::mem::replace(&mut program.newest, newest);
+                (program.pid, program.before) = (pid, Some(before));
+            }
+            None => self.programs.push(OfProgram { number, pid, newest, before: None }),
+        }
+    }
+
+    /// Where one begins who is to have a picture of whichever program at once: of each program's
+    /// newest point from `floor` on, the oldest. A program that has none there is not waited for.
+    pub fn start(&self, floor: Position) -> Option<&Point> {
+        let points = self.programs.iter().filter_map(|program| program.from(floor));
+        points.min_by_key(|point| point.position)
+    }
+
+    /// Whether there has been any.
+    pub fn are_known(&self) -> bool {
+        !self.programs.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;
