@@ -8,6 +8,7 @@
 pub mod content;
 pub mod continuity;
 mod crc;
+pub mod discontinuity;
 mod elementary;
 pub mod integrity;
 pub mod packet;

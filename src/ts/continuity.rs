@@ -88,6 +88,12 @@ impl Counters {
         }
     }
 
+    /// The PIDs that there were packets of, lowest first, without the null packets'.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> {
+        let seen = self.last.iter().zip(0..).filter(|(last, _)| **last != UNKNOWN);
+        seen.map(|(_, pid)| Pid::new(pid)).filter(|pid| *pid != Pid::NULL)
+    }
+
     /// Whether there were packets of this PID.
     pub(super) fn know(&self, pid: Pid) -> bool {
         self.last[pid.index()] != UNKNOWN

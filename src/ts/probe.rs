@@ -123,6 +123,11 @@ impl Probe {
         self.counters.next_of(pid)
     }
 
+    /// The PIDs that there were packets of, lowest first, without the null packets'.
+    pub fn pids(&self) -> impl Iterator<Item = Pid> {
+        self.counters.pids()
+    }
+
     /// What comes next has arrived at `now`.
     pub fn at(&mut self, now: Instant) {
         if let Some(content) = &mut self.content {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::ts::section::sealed;
 use crate::ts::section::{Assembler, Found, TABLE_PMT};
-use crate::ts::{Continuity, Counters, Packet};
+use crate::ts::{Continuity, Counters, Packet, discontinuity};
 
 fn pat(version: u8, number: u8, last: u8, programs: &[(u16, u16)]) -> Vec<u8> {
     let mut section = vec![TABLE_PAT, 0xB0, 0, 0, 1, 0xC1 | version << 1, number, last];
@@ -124,6 +124,32 @@ fn what_is_written_is_read_again_and_its_counters_fit() {
         let mut bytes = [0xFF; PACKET_BYTES];
         bytes[..4].copy_from_slice(&[0x47, high, low, 0x10 | next(pid)]);
         assert!(counters.expects(&Packet::new(&bytes).unwrap()), "{pid}");
+    }
+}
+
+#[test]
+fn where_a_stream_goes_on_elsewhere_tables_and_signals_fit_what_is_before_and_after() {
+    let sections = [(Pid::PAT, pat(3, 0, 0, &[(1, 0x1000)])), (A, pmt(1, 0, 60))];
+    let (written, video) = (programs(&sections), Pid::new(0x100));
+    let (mut out, next) = (Vec::new(), |pid: Pid| Some(if pid == A { 1 } else { 14 }));
+    discontinuity::resume(written.tables(), [video, A, Pid::PAT], next, &mut out);
+    let (packets, []) = out.as_chunks::<PACKET_BYTES>() else { panic!("{}", out.len()) };
+    assert_eq!(packets.len(), 3 + 1 + 4, "three signals, a PAT, a PMT of four packets");
+
+    let packet = |pid: Pid, counter: u8| {
+        let [high, low] = pid.value().to_be_bytes();
+        let mut bytes = [0xFF; PACKET_BYTES];
+        bytes[..4].copy_from_slice(&[0x47, high, low, 0x10 | counter]);
+        bytes
+    };
+    for before in 0..16 {
+        let mut counters = Counters::new();
+        let earlier = [video, A, Pid::PAT].map(|pid| packet(pid, before));
+        let later = [video, A, Pid::PAT].map(|pid| packet(pid, next(pid).unwrap()));
+        for bytes in earlier.iter().chain(packets).chain(&later) {
+            let packet = Packet::new(bytes).unwrap();
+            assert_eq!(counters.check(&packet), Continuity::Fits, "{before}: {:?}", packet.pid());
+        }
     }
 }
 
