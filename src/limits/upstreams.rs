@@ -59,8 +59,9 @@ pub const ELEMENTARY_STREAMS_MAX: usize = 160;
 pub const ELEMENTARY_SHOWN_MAX: usize = 32;
 /// PIDs that are followed: also those of PAT, CAT and DVB's tables, and all others together.
 pub const SLOTS_MAX: usize = 256;
-/// Random access points that one pass over the bytes tells of, the newest ones.
-pub const RANDOM_ACCESS_PER_PASS_MAX: usize = 4;
+/// Random access points that one pass over the bytes tells of: one of each program, as those of one
+/// mean nothing to the viewers of another.
+pub const RANDOM_ACCESS_PER_PASS_MAX: usize = PROGRAMS_MAX;
 /// Packets at the front of a PES packet in which its picture is looked for: 3 KB. An encoder's
 /// settings in an SEI take 700 bytes.
 pub const PICTURE_PACKETS_MAX: u8 = 16;

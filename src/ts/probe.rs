@@ -22,7 +22,7 @@ use super::sync::{self, Suspects, Verdict};
 use crate::limits::{PACKET_BYTES, SYNC_HELD_BYTES_MAX};
 
 /// What a pass found in its bytes, and what there is to count.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Aligned {
     /// Bytes at the front: whole packets, aligned.
     pub whole: usize,

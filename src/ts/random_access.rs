@@ -33,25 +33,25 @@ pub struct RandomAccess {
     pub tables: u64,
 }
 
-/// The random access points of one pass, the newest [`RANDOM_ACCESS_PER_PASS_MAX`], oldest first.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct RandomAccesses([Option<RandomAccess>; RANDOM_ACCESS_PER_PASS_MAX]);
+/// The random access points of one pass, oldest first: [`RANDOM_ACCESS_PER_PASS_MAX`] at most, and
+/// among these the newest one of each program.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct RandomAccesses(Vec<RandomAccess>);
 
 impl RandomAccesses {
-    /// Adds the newest; the oldest goes if there is no room.
+    /// Adds the newest; if there is no room, the oldest one of its program goes.
     pub(super) fn push(&mut self, found: RandomAccess) {
-        if self.0.iter().all(Option::is_some) {
-            self.0.rotate_left(1);
-            self.0[RANDOM_ACCESS_PER_PASS_MAX - 1] = None;
+        if self.0.len() == RANDOM_ACCESS_PER_PASS_MAX {
+            let of_program = |one: &RandomAccess| one.program == found.program;
+            // Of a program that is new since, none is there.
+            self.0.remove(self.0.iter().position(of_program).unwrap_or(0));
         }
-        if let Some(free) = self.0.iter_mut().find(|place| place.is_none()) {
-            *free = Some(found);
-        }
+        self.0.push(found);
     }
 
     /// All of them, oldest first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &RandomAccess> {
-        self.0.iter().flatten()
+        self.0.iter()
     }
 }
 
@@ -288,14 +288,18 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_are_kept() {
+    fn of_each_program_the_newest_are_kept() {
+        let most = i64::try_from(RANDOM_ACCESS_PER_PASS_MAX).unwrap();
         let mut all = RandomAccesses::default();
         assert_eq!(all.iter().count(), 0);
-        for offset in 0..10 {
-            all.push(RandomAccess { offset, pid: Pid::new(256), program: 1, tables: 1 });
+        let one = |offset, program| RandomAccess { offset, pid: Pid::new(256), program, tables: 1 };
+        all.push(one(0, 1));
+        for offset in 1..most + 10 {
+            all.push(one(offset, 2));
         }
-        let kept: Vec<_> = all.iter().map(|one| one.offset).collect();
-        assert_eq!(kept, [6, 7, 8, 9]);
+        let kept: Vec<_> = all.iter().map(|one| (one.offset, one.program)).collect();
+        let newest = (11..most + 10).map(|offset| (offset, 2));
+        assert_eq!(kept, std::iter::once((0, 1)).chain(newest).collect::<Vec<_>>());
     }
 
     proptest! {

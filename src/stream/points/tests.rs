@@ -33,6 +33,26 @@ impl Bench {
         front
     }
 
+    /// The same, with all of them in one pass; they must fit a block.
+    fn send_at_once(&mut self, packets: &[[u8; PACKET_BYTES]]) -> Position {
+        let bytes = packets.as_flattened();
+        // Up to the end of this one, there are null packets.
+        while self.ring.room().0.len() < bytes.len() {
+            let mut null = [0xFF; PACKET_BYTES];
+            null[..4].copy_from_slice(&[0x47, 0x1F, 0xFF, 0x10]);
+            self.send(&[null]);
+        }
+        let front = self.ring.head();
+        let (room, held) = self.ring.room();
+        assert_eq!(held, 0);
+        room[..bytes.len()].copy_from_slice(bytes);
+        let aligned = self.probe.align(&mut room[..bytes.len()]);
+        assert_eq!(aligned.whole, bytes.len());
+        self.points.take(front, &aligned, self.probe.content().unwrap());
+        self.ring.commit(aligned.whole, aligned.held);
+        front
+    }
+
     fn start(&self, floor: Position) -> Option<Position> {
         self.points.start(floor).map(|point| point.position)
     }
@@ -84,4 +104,30 @@ fn of_several_programs_each_has_its_picture() {
     bench.send(&one.picture(false, 3));
     assert_eq!(bench.start(Position::START), Some(third));
     assert_eq!(bench.points.start(third).unwrap().tables.programs().len(), 2, "as it was then");
+}
+
+/// As on a transponder: whatever else comes in the same pass, each program's newest one is known.
+#[test]
+fn of_many_programs_in_one_pass_each_has_its_picture() {
+    let mut bench = Bench::new();
+    let program = |number: u8| {
+        let pid = 0x100 + 2 * u16::from(number);
+        Program::new(number, pid, pid + 1)
+    };
+    let mut programs: Vec<Program> = (1..=20).map(program).collect();
+    bench.send(&pat(&programs.iter().collect::<Vec<_>>(), 0));
+    for program in &mut programs {
+        bench.send(&program.pmt());
+        bench.send(&program.picture(false, 3));
+    }
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        for program in &mut programs {
+            all.extend(program.picture(true, 3));
+            all.extend(program.picture(false, 3));
+        }
+    }
+    let front = bench.send_at_once(&all);
+    let second = front.advanced(all.len() / 2 * PACKET_BYTES);
+    assert_eq!(bench.start(Position::START), Some(second));
 }
