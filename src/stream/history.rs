@@ -124,9 +124,9 @@ impl History {
         match self.keep {
             Keep::Bytes(bytes) => head.before(bytes).unwrap_or(Position::START),
             Keep::Seconds(time) => {
+                // What came after it is younger; where there is none, all is.
                 let old = |mark: &&Mark| now.saturating_duration_since(mark.at) > time;
-                let young = self.marks.iter().find(|mark| !old(mark));
-                young.map_or(head, |mark| mark.head)
+                self.marks.iter().rev().find(old).map_or(Position::START, |mark| mark.head)
             }
         }
     }
@@ -139,8 +139,9 @@ impl History {
         if longest.is_zero() {
             return;
         }
-        while let Some(first) = self.marks.front()
-            && now.saturating_duration_since(first.at) > longest + 2 * MARK_INTERVAL
+        // The newest of those that are older stays: it says where what is younger begins.
+        while let Some(second) = self.marks.get(1)
+            && now.saturating_duration_since(second.at) > longest + 2 * MARK_INTERVAL
         {
             self.marks.pop_front();
         }

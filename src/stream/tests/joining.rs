@@ -267,6 +267,32 @@ fn history_in_seconds_is_that_long() {
     assert_eq!(channel.bench.stream.ring.bytes(), 0);
 }
 
+/// As where the upstream is another node, which begins with a burst of its own; or where it was
+/// silent for longer than that.
+#[test]
+fn history_in_seconds_has_what_came_in_the_first_turn() {
+    let mut channel = Channel::new(Join::RandomAccess, Keep::Seconds(Duration::from_secs(2)));
+    let mut first = pat(&[&channel.program], 0);
+    first.extend(channel.program.pmt());
+    first.extend(channel.program.picture(false, 20));
+    let key = first.len() * PACKET_BYTES;
+    first.extend(channel.program.picture(true, 100));
+    first.extend(channel.program.picture(false, 20));
+    channel.send(&first);
+    assert_eq!(channel.join().1, channel.sent[key..]);
+    channel.bench.now += Duration::from_secs(4);
+    let mut next = channel.program.picture(true, 100);
+    next.extend(channel.program.picture(false, 20));
+    let key = channel.send(&next);
+    assert_eq!(channel.join().1, channel.sent[key..]);
+    // And no longer than that, whatever the ring happens to have.
+    channel.bench.now += Duration::from_secs(4);
+    for _ in 0..3 {
+        channel.picture(false, 5);
+        assert_eq!(channel.join().1.len(), 0);
+    }
+}
+
 /// A viewer who takes nothing once its socket is full.
 #[test]
 fn a_joiner_is_not_skipped_for_where_it_began_but_the_ring_stays_bounded() {
