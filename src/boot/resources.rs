@@ -15,7 +15,9 @@ use crate::config::{Api, Config, StaticConfig, StreamConfig};
 use crate::egress::Client;
 use crate::http::auth::Guard;
 use crate::http::via::Pseudonym;
-use crate::limits::{HISTORY_BYTES_OF_NODE_MAX, PACKET_BYTES, PREAMBLE_BYTES_MAX};
+use crate::limits::{
+    HISTORY_BYTES_OF_NODE_MAX, HISTORY_OF_MEMORY_DIVISOR, PACKET_BYTES, PREAMBLE_BYTES_MAX,
+};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, StreamStatus};
 use crate::resource::{Question, Shown, Static, statics};
@@ -61,12 +63,18 @@ pub(super) fn streams(making: &Making<'_>) -> Result<(Vec<Vec<Stream>>, Vec<Show
     making.metrics.limited(making.config.full_connections, making.config.max_connections);
     let random = RandomState::new();
     let made = making.config.streams.iter();
-    let allotment = Allotment::new(HISTORY_BYTES_OF_NODE_MAX);
+    let allotment = Allotment::new(history_bytes(restreamer_sys::memory::available().ok()));
     let made = made.map(|config| {
         let history = || History::new(config.join, config.keep, allotment.share());
         stream(config, Pseudonym::new(&random, &config.path), history, making)
     });
     Ok(made.collect::<Result<Vec<_>, _>>()?.into_iter().unzip())
+}
+
+/// What all rings may keep for those who join, where so much memory is `available`.
+fn history_bytes(available: Option<u64>) -> usize {
+    let share = |all| usize::try_from(all).unwrap_or(usize::MAX) / HISTORY_OF_MEMORY_DIVISOR;
+    available.map_or(HISTORY_BYTES_OF_NODE_MAX, |all| share(all).min(HISTORY_BYTES_OF_NODE_MAX))
 }
 
 fn stream(
@@ -193,4 +201,16 @@ pub(super) fn statics(config: &Config, client: &Client, making: &Making<'_>) -> 
         Arc::new(Static::new(of.clone(), client.clone(), patience, metrics, log))
     };
     config.statics.iter().map(make).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn histories_take_a_part_of_the_memory_there_is() {
+        assert_eq!(history_bytes(Some(128 << 20)), 32 << 20);
+        assert_eq!(history_bytes(Some(1 << 40)), HISTORY_BYTES_OF_NODE_MAX);
+        assert_eq!(history_bytes(None), HISTORY_BYTES_OF_NODE_MAX, "it is not known");
+    }
 }

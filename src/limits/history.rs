@@ -15,6 +15,9 @@ pub const HISTORY_SECONDS_MIN: f64 = 0.1;
 /// What all rings of the node together keep for those who join. 500 streams of 8 Mbit/s with a
 /// random access point every two seconds take half of it.
 pub const HISTORY_BYTES_OF_NODE_MAX: usize = 1024 * 1024 * 1024;
+/// And so much of the memory that the process may have, if that is less: with viewers who stall
+/// right after they have joined, rings may be twice as long.
+pub const HISTORY_OF_MEMORY_DIVISOR: usize = 4;
 /// The kernel allows a process so many mappings (`vm.max_map_count`), unless told otherwise; in the
 /// worst case each block is one.
 pub const MAPPINGS_MAX: usize = 65_530;
