@@ -56,7 +56,8 @@ pub(crate) struct Tally {
     pub(crate) ended: u64,
     /// Viewers at whom no last look could be taken, because nothing came any more.
     pub(crate) silent: u64,
-    /// From `connect` to the first byte of the body, of those who joined in the window.
+    /// From `connect` to the first byte of the body, or to the first whole picture where there are
+    /// any, of those who joined in the window.
     pub(crate) joins: Delays,
 }
 

@@ -58,9 +58,9 @@ pub(crate) struct Figures {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Joins {
     pub(crate) count: u64,
-    /// Without a byte of a stream at the window's end.
+    /// Without a byte of a stream (a picture, where there are any) at the window's end.
     pub(crate) missing: u64,
-    /// From `connect` to the first byte of the body.
+    /// From `connect` to the first byte of the body, or the end of the first picture.
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) slowest_ms: f64,

@@ -30,6 +30,9 @@
 //!   kernel throw the others away: the packets that they see must be those that the count of bytes
 //!   leads to. *Silent* are those that got nothing any more when everybody looked for the last
 //!   time.
+//! - *Joiners* come in the window: from `connect` to the first byte of the body, or, where the
+//!   stream has pictures, to the end of the first one after tables. Its packets are filled as all
+//!   others are: what a decoder makes of real pictures is for `tests/join.rs` to say.
 //! - *Tiers*: three servers in a row on the measured core, each with the same viewers. What a tier
 //!   adds to the delay is the difference to the one before. A tier's viewers wait for half a turn
 //!   of each server on the way at the median, and for a turn at worst, if turns fall as they like.
@@ -57,6 +60,7 @@ mod measure;
 mod options;
 mod packet;
 mod peers;
+mod picture;
 mod probe;
 mod report;
 mod scenario;

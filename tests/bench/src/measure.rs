@@ -54,7 +54,8 @@ fn measure_on(
     let alone = Sample::take()?;
     let clock = Clock::start();
     let greeting = subject.greeting();
-    let source = Source::start(scenario.bits_per_second, scenario.streams, greeting, clock)?;
+    let Scenario { bits_per_second, streams, group, .. } = scenario;
+    let source = Source::start(bits_per_second, streams, group, greeting, clock)?;
     let period = Duration::from_secs_f64(turn_ms / 1000.0).min(PERIOD_MAX);
     let running = subject.start(server, &scenario, &source, period)?;
     wait(&running, &scenario, &source)?;

@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use crate::delays::Delays;
+use crate::picture::Sight;
 
 pub(crate) const PACKET_BYTES: usize = 188;
-const SYNC: u8 = 0x47;
-const PID: u16 = 0x100;
+pub(crate) const SYNC: u8 = 0x47;
+/// The PID of the numbered packets.
+pub(crate) const VIDEO: u16 = 0x100;
 /// The first bytes of one packet in sixteen, and hardly ever others.
-const START: [u8; 4] = [SYNC, PID.to_be_bytes()[0], PID.to_be_bytes()[1], 0x10];
+const START: [u8; 4] = [SYNC, VIDEO.to_be_bytes()[0], VIDEO.to_be_bytes()[1], 0x10];
 /// Of so many packets of a viewer, one's delay is looked at.
 const SAMPLE: u32 = 50;
 
@@ -29,13 +31,30 @@ impl Clock {
 
 /// Appends the packet with this number, made at `stamp`.
 pub(crate) fn append(packets: &mut Vec<u8>, number: u32, stamp: u64) {
+    append_unit(packets, number, stamp, false, false);
+}
+
+/// The same; a unit may start in it, and decoding at that.
+pub(crate) fn append_unit(
+    packets: &mut Vec<u8>,
+    number: u32,
+    stamp: u64,
+    starts: bool,
+    is_key: bool,
+) {
+    let end = packets.len() + PACKET_BYTES;
     let counter = number.to_le_bytes()[0] % 16;
-    packets.push(SYNC);
-    packets.extend(PID.to_be_bytes());
-    packets.push(0x10 | counter);
+    let [high, low] = VIDEO.to_be_bytes();
+    packets.extend([SYNC, if starts { 0x40 | high } else { high }, low]);
+    if is_key {
+        // An adaptation field with random_access_indicator alone.
+        packets.extend([0x30 | counter, 1, 0x40]);
+    } else {
+        packets.push(0x10 | counter);
+    }
     packets.extend(number.to_be_bytes());
     packets.extend(stamp.to_be_bytes());
-    packets.resize(packets.len() + PACKET_BYTES - 16, 0xff);
+    packets.resize(end, 0xff);
 }
 
 /// What a viewer has seen.
@@ -56,6 +75,7 @@ pub(crate) struct Checker {
     /// The first byte may be any of a packet, and is not its first one.
     is_cut: bool,
     next: Option<u32>,
+    sight: Sight,
     pub(crate) seen: Seen,
 }
 
@@ -115,18 +135,37 @@ impl Checker {
         self.next.is_some()
     }
 
+    /// Whether tables were seen, and after them a whole picture from a random access point on.
+    pub(crate) fn has_picture(&self) -> bool {
+        self.sight == Sight::Picture
+    }
+
     fn check(&mut self, packet: &[u8], now: u64, delays: Option<&mut Delays>) {
-        let Some(([SYNC, _, _, _, a, b, c, d], rest)) = packet.split_first_chunk() else {
+        let Some(([SYNC, high, low, flags, length], _)) = packet.split_first_chunk() else {
             self.seen.torn += 1;
             return;
         };
-        let number = u32::from_be_bytes([*a, *b, *c, *d]);
+        self.sight = self.sight.after(packet);
+        if u16::from_be_bytes([high & 0x1F, *low]) != VIDEO {
+            // Tables have no number.
+            return;
+        }
+        let field = if flags & 0x20 == 0 { 0 } else { 1 + usize::from(*length) };
+        let payload = packet.get(4 + field..).unwrap_or_default();
+        let Some((number, rest)) = payload.split_first_chunk() else {
+            self.seen.torn += 1;
+            return;
+        };
+        let number = u32::from_be_bytes(*number);
         let ahead = number.wrapping_sub(self.next.unwrap_or(number));
         if ahead > u32::MAX / 2 {
             self.seen.repeated += 1;
             return;
         }
         self.seen.lost += u64::from(ahead);
+        if ahead > 0 && self.sight == Sight::Begun {
+            self.sight = Sight::Tables;
+        }
         self.seen.packets += 1;
         self.next = Some(number.wrapping_add(1));
         if let Some(delays) = delays

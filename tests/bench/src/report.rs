@@ -181,8 +181,9 @@ fn remarks(outcome: &Outcome) -> Vec<String> {
     }
     if let Some(joins) = &judged.joins {
         lines.push(format!(
-            "{name}: {} of {} joiners had data after {:.0} ms (half), {:.0} ms (99 %), {:.0} ms \
-             (all); p99 of those who were there: {:.1} ms before, {:.1} ms meanwhile",
+            "{name}: {} of {} joiners had data (or a picture) after {:.0} ms (half), \
+             {:.0} ms (99 %), {:.0} ms (all); p99 of those who were there: {:.1} ms before, \
+             {:.1} ms meanwhile",
             joins.count - joins.missing,
             joins.count,
             joins.p50_ms,

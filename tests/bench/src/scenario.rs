@@ -6,8 +6,8 @@ use crate::options::Options;
 use crate::subject::Subject;
 use crate::target::{
     DROPPED_PACKETS, JOINERS_MISSING, LOST_PACKETS, Target, UNCOUNTED_SYNS, added_p50_turns,
-    added_p99_turns, core_share, cpu_ratio, p50_ms, p50_ratio, p99_ms, p99_ratio, resident_mib,
-    slowest_join_ms, worker_growth,
+    added_p99_turns, core_share, cpu_ratio, median_join_ms, p50_ms, p50_ratio, p99_growth_ms,
+    p99_ms, p99_ratio, resident_mib, slowest_join_ms, worker_growth,
 };
 use crate::tiers::TIERS;
 
@@ -19,6 +19,9 @@ pub(crate) struct Scenario {
     pub(crate) audience: Audience,
     /// Of each stream; 0: the upstreams are connected and send nothing.
     pub(crate) bits_per_second: u64,
+    /// From one random access point to the next; joiners have come once they have a whole picture.
+    /// Without it there are neither tables nor pictures.
+    pub(crate) group: Option<Duration>,
     /// Milliseconds, if the turn is not to be adaptive.
     pub(crate) turn: Option<u32>,
     /// SYNs a second from addresses that are nobody's, every other second of the window.
@@ -42,16 +45,19 @@ pub(crate) struct Audience {
     pub(crate) spots: usize,
     /// Read the response head, and nothing ever after.
     pub(crate) stalled: usize,
-    /// Come within `storm` of the window's beginning, and are then as `spots`.
+    /// Come within `storm` of the window's beginning, and are then as `spots`, or as `whole` where
+    /// there are pictures.
     pub(crate) joins: usize,
     /// The time in which all joiners connect.
     pub(crate) storm: Duration,
 }
 
-/// What it is in all scenarios.
+/// What it is unless something else is said.
 const STORM: Duration = Duration::from_secs(2);
-/// What a window with joiners lasts at least: the last may take three seconds.
-pub(crate) const STORM_WINDOW: Duration = Duration::from_secs(6);
+/// As encoders of television have it.
+const GROUP: Duration = Duration::from_secs(2);
+/// What a window with joiners lasts at least beyond the storm: the last may take three seconds.
+const AFTER_STORM: Duration = Duration::from_secs(4);
 
 pub(crate) const NOBODY: Audience =
     Audience { whole: 0, spots: 0, stalled: 0, joins: 0, storm: STORM };
@@ -84,7 +90,7 @@ impl Scenario {
 
     /// How long to measure, if so long is asked for.
     pub(crate) fn window(&self, asked: Duration) -> Duration {
-        if self.audience.joins > 0 { asked.max(STORM_WINDOW) } else { asked }
+        if self.audience.joins > 0 { asked.max(self.audience.storm + AFTER_STORM) } else { asked }
     }
 }
 
@@ -93,6 +99,7 @@ pub(crate) const FAN_OUT: Scenario = Scenario {
     streams: 1,
     audience: NOBODY,
     bits_per_second: 8_000_000,
+    group: None,
     turn: None,
     flood: None,
     subjects: &[Subject::Server, Subject::Bare],
@@ -102,7 +109,7 @@ pub(crate) const FAN_OUT: Scenario = Scenario {
 };
 
 /// All there are. The targets are those that the product was given.
-const SCENARIOS: [Scenario; 20] = [
+const SCENARIOS: [Scenario; 22] = [
     Scenario {
         name: "1000",
         audience: Audience { whole: 1000, ..NOBODY },
@@ -156,6 +163,23 @@ const SCENARIOS: [Scenario; 20] = [
         audience: Audience { whole: 500, joins: 5000, ..NOBODY },
         subjects: &[Subject::Server],
         targets: &[LOST_PACKETS, JOINERS_MISSING, slowest_join_ms(3000.0)],
+        ..FAN_OUT
+    },
+    Scenario {
+        name: "join-50",
+        // One every 106 ms: at fifty different places of a group of pictures.
+        audience: Audience { whole: 200, joins: 50, storm: Duration::from_millis(5300), ..NOBODY },
+        group: Some(GROUP),
+        subjects: &[Subject::Server],
+        targets: &[LOST_PACKETS, JOINERS_MISSING, median_join_ms(50.0)],
+        ..FAN_OUT
+    },
+    Scenario {
+        name: "join-200",
+        audience: Audience { whole: 200, joins: 200, storm: Duration::from_secs(1), ..NOBODY },
+        group: Some(GROUP),
+        subjects: &[Subject::Server],
+        targets: &[LOST_PACKETS, DROPPED_PACKETS, JOINERS_MISSING, p99_growth_ms(50.0)],
         ..FAN_OUT
     },
     Scenario {
@@ -247,9 +271,10 @@ mod tests {
 
     #[test]
     fn names_and_families_are_chosen() {
-        let usual =
-            ["1000", "1000-60ms", "100", "5000", "streams", "stalled", "joins", "tiers", "idle"];
+        let usual = ["1000", "1000-60ms", "100", "5000", "streams", "stalled", "joins"];
+        let usual = [&usual[..], &["join-50", "join-200", "tiers", "idle"]].concat();
         assert_eq!(names(&[]).unwrap(), usual);
+        assert_eq!(names(&["join"]).unwrap(), ["join-50", "join-200"]);
         assert_eq!(names(&["joins", "1000"]).unwrap(), ["joins", "1000"], "in this order");
         let relays = names(&["relay-2"]).unwrap();
         assert_eq!(relays, ["relay-2-20ms", "relay-2-60ms"]);
@@ -270,7 +295,8 @@ mod tests {
     fn a_window_is_long_enough_for_a_storm() {
         let of = |name: &str| chosen(&[name.to_owned()]).unwrap()[0];
         let second = Duration::from_secs(1);
-        assert_eq!((of("joins").window(second), of("100").window(second)), (STORM_WINDOW, second));
+        assert_eq!((of("joins").window(second), of("100").window(second)), (6 * second, second));
+        assert!(of("join-50").window(second) > 9 * second);
         assert_eq!(of("stalled").live_alone().audience.seated(), 1000);
     }
 }

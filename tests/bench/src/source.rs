@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::packet::{self, Clock, PACKET_BYTES};
+use crate::picture::Film;
 
 /// Packets leave in steps, as from an encoder that is read in steps.
 const STEP: Duration = Duration::from_millis(5);
@@ -50,10 +51,12 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// Serves streams of this rate; how many there are going to be decides how.
+    /// Serves streams of this rate; how many there are going to be decides how. With a `group` they
+    /// have tables, and a random access point so often.
     pub(crate) fn start(
         bits_per_second: u64,
         streams: usize,
+        group: Option<Duration>,
         greeting: Greeting,
         clock: Clock,
     ) -> io::Result<Source> {
@@ -65,7 +68,7 @@ impl Source {
             listener,
             greeting,
             asking: Vec::new(),
-            groups: (0..groups).map(|_| Group::default()).collect(),
+            groups: (0..groups).map(|_| Group::new(group, bits_per_second)).collect(),
             accepted: 0,
             bits_per_second,
             shared: Arc::clone(&shared),
@@ -119,7 +122,24 @@ impl Drop for Source {
 struct Group {
     /// Of the next packet.
     number: u32,
+    film: Option<Film>,
     members: Vec<Member>,
+}
+
+impl Group {
+    fn new(group: Option<Duration>, bits_per_second: u64) -> Group {
+        let film = group.map(|group| Film::new(group, bits_per_second));
+        Group { film, ..Group::default() }
+    }
+
+    /// Appends its next packet.
+    fn append(&mut self, packets: &mut Vec<u8>, stamp: u64) {
+        match &mut self.film {
+            Some(film) => film.append(packets, self.number, stamp),
+            None => packet::append(packets, self.number, stamp),
+        }
+        self.number = self.number.wrapping_add(1);
+    }
 }
 
 #[derive(Debug)]
@@ -197,8 +217,7 @@ impl Sending {
             let now = clock.nanos();
             packets.clear();
             while u64::from(group.number) < packets_due(self.bits_per_second, now - start) {
-                packet::append(&mut packets, group.number, now);
-                group.number = group.number.wrapping_add(1);
+                group.append(&mut packets, now);
             }
             // One who has hung up may come again; what it misses meanwhile is lost.
             let bytes = packets.len() as u64;
@@ -295,7 +314,8 @@ mod tests {
     #[test]
     fn everybody_is_served_whoever_has_connected() {
         for streams in [1, 2 * GROUPS] {
-            let source = Source::start(8_000_000, streams, Greeting::None, Clock::start()).unwrap();
+            let source =
+                Source::start(8_000_000, streams, None, Greeting::None, Clock::start()).unwrap();
             let sink = TcpListener::bind("127.0.0.1:0").unwrap();
             source.send_to(TcpStream::connect(sink.local_addr().unwrap()).unwrap());
             let mut sockets = vec![sink.accept().unwrap().0];
@@ -342,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_request_is_answered_before_the_packets() {
-        let source = Source::start(8_000_000, 1, Greeting::Response, Clock::start()).unwrap();
+        let source = Source::start(8_000_000, 1, None, Greeting::Response, Clock::start()).unwrap();
         let mut socket = TcpStream::connect(source.address).unwrap();
         socket.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
         let (mut head, mut byte) = (Vec::new(), [0]);

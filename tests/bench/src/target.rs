@@ -102,6 +102,19 @@ pub(crate) const fn slowest_join_ms(at_most: f64) -> Target {
     Target { what: "slowest joiner, ms", of, at_most }
 }
 
+pub(crate) const fn median_join_ms(at_most: f64) -> Target {
+    let of = |judged: &Figures, _: Option<&Figures>| Some(judged.joins.as_ref()?.p50_ms);
+    Target { what: "median joiner, ms", of, at_most }
+}
+
+/// By how much those who were there before get it later while others join.
+pub(crate) const fn p99_growth_ms(at_most: f64) -> Target {
+    let of = |judged: &Figures, _: Option<&Figures>| {
+        Some(judged.delay_p99_ms - judged.joins.as_ref()?.before_p99_ms)
+    };
+    Target { what: "growth of the p99 delay by those who join, ms", of, at_most }
+}
+
 pub(crate) const fn core_share(at_most: f64) -> Target {
     let of = |judged: &Figures, _: Option<&Figures>| Some(judged.cpu_seconds / judged.seconds);
     Target { what: "CPU seconds per second", of, at_most }
@@ -209,10 +222,25 @@ mod tests {
 
     #[test]
     fn every_fault_counts() {
-        let joins = Some(Joins { missing: 1, slowest_ms: 10.0, ..Joins::default() });
-        let judged = Figures { ended_viewers: 1, joins, ..Figures::default() };
+        let joins = Joins {
+            missing: 1,
+            slowest_ms: 10.0,
+            p50_ms: 5.0,
+            before_p99_ms: 8.0,
+            ..Joins::default()
+        };
+        let joins = Some(joins);
+        let judged = Figures { ended_viewers: 1, joins, delay_p99_ms: 10.0, ..Figures::default() };
         assert_eq!(judge(LOST_PACKETS, &judged, None).0, "FAIL");
         assert_eq!(judge(JOINERS_MISSING, &judged, None).0, "FAIL");
         assert_eq!(judge(slowest_join_ms(10.0), &judged, None).0, "PASS");
+        for (target, word) in [
+            (median_join_ms(5.0), "PASS"),
+            (median_join_ms(4.9), "FAIL"),
+            (p99_growth_ms(2.0), "PASS"),
+            (p99_growth_ms(1.9), "FAIL"),
+        ] {
+            assert_eq!(judge(target, &judged, None).0, word, "{target:?}");
+        }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Manner {
     Spots,
     /// The same, and has its time taken until its body begins.
     Joining,
+    /// Looks at every packet, and has its time taken until it has a picture.
+    Awaiting,
     /// Reads the response head and nothing after it.
     Stalled,
 }
@@ -48,7 +50,7 @@ pub(crate) struct Viewer {
     reads: u32,
     /// Whether the last look that is taken at everybody was taken.
     looked: bool,
-    /// When it connected, until its body begins.
+    /// When it connected, until it has what it came for.
     pub(crate) began: Option<u64>,
 }
 
@@ -76,6 +78,16 @@ impl Viewer {
             reads: 0,
             looked: false,
         })
+    }
+
+    /// Whether it comes in the window.
+    pub(crate) fn is_joining(&self) -> bool {
+        matches!(self.manner, Manner::Joining | Manner::Awaiting)
+    }
+
+    /// Whether it has what it came for, once bytes of a body have come.
+    pub(crate) fn is_content(&self) -> bool {
+        self.manner != Manner::Awaiting || self.checker.has_picture()
     }
 
     pub(crate) fn is_in_body(&self) -> bool {

@@ -37,6 +37,8 @@ pub(crate) struct Watch {
     cuts_in: bool,
     audience: Audience,
     streams: usize,
+    /// How those read who come in the window.
+    joining: Manner,
     /// When the joiners began to come.
     storm: Option<Instant>,
 }
@@ -60,6 +62,7 @@ impl Watch {
             cuts_in: running.subject.cuts_in(),
             audience: scenario.audience,
             streams: scenario.streams,
+            joining: if scenario.group.is_some() { Manner::Awaiting } else { Manner::Joining },
             storm: None,
         })
     }
@@ -111,7 +114,7 @@ impl Watch {
             n if n < whole => Manner::Whole,
             n if n < whole + spots => Manner::Spots,
             n if n < whole + spots + stalled => Manner::Stalled,
-            _ => Manner::Joining,
+            _ => self.joining,
         };
         let now = self.clock.nanos();
         let path = path_of(number % self.streams);
@@ -119,7 +122,7 @@ impl Watch {
         if self.cuts_in {
             viewer.checker = Checker::amid_a_packet();
         }
-        viewer.began = (manner == Manner::Joining).then_some(now);
+        viewer.began = viewer.is_joining().then_some(now);
         let mut watched = SourceFd(&viewer.socket.as_raw_fd());
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut watched, Token(number), both)?;
@@ -152,7 +155,7 @@ impl Watch {
                             Phase::Window => Some(&mut self.tally.delays),
                         };
                         // What a joiner gets first is old on purpose.
-                        let delays = delays.filter(|_| viewer.manner != Manner::Joining);
+                        let delays = delays.filter(|_| !viewer.is_joining());
                         viewer.checker.feed(body, self.clock.nanos(), delays);
                         (bytes, body.len())
                     }
@@ -164,6 +167,7 @@ impl Watch {
                     self.tally.bytes += body as u64;
                 }
                 if body > 0
+                    && viewer.is_content()
                     && let Some(began) = viewer.began.take()
                 {
                     self.tally.joins.add(self.clock.nanos() - began);
