@@ -5,6 +5,7 @@
 mod configuration;
 mod door;
 mod history;
+mod switching;
 mod upstreams;
 
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 pub use configuration::*;
 pub use door::*;
 pub use history::*;
+pub use switching::*;
 pub use upstreams::*;
 
 // ---- Turns and rings ---------------------------------------------------------------------------

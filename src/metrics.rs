@@ -12,6 +12,7 @@ pub mod registry;
 pub mod resource;
 pub mod status;
 pub mod stream;
+pub mod switching;
 pub mod upstream;
 pub mod worker;
 

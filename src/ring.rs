@@ -91,6 +91,37 @@ impl Ring {
         self.head = self.head.advanced(whole);
     }
 
+    /// Copies packets into the stream, before the bytes that are held.
+    ///
+    /// # Panics
+    /// When they are not whole packets.
+    pub fn insert(&mut self, mut packets: &[u8]) {
+        assert_eq!(packets.len() % PACKET_BYTES, 0, "a ring takes whole packets");
+        let (room, held) = self.room();
+        let waiting = room[..held].to_vec();
+        self.held = 0;
+        while !packets.is_empty() {
+            let (room, _none) = self.room();
+            let bytes = packets.len().min(room.len() / PACKET_BYTES * PACKET_BYTES);
+            room[..bytes].copy_from_slice(&packets[..bytes]);
+            self.commit(bytes, 0);
+            packets = &packets[bytes..];
+        }
+        self.hold(&waiting);
+    }
+
+    /// Holds these bytes, and what was held no more.
+    ///
+    /// # Panics
+    /// When they are more than [`ROOM_BYTES_MIN`].
+    pub fn hold(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= ROOM_BYTES_MIN, "more is held than the room for it");
+        self.held = 0;
+        let (room, _none) = self.room();
+        room[..bytes.len()].copy_from_slice(bytes);
+        self.held = bytes.len();
+    }
+
     /// Writes the bytes from `from` up to `to` into `slices`, front first, as far as the slices go;
     /// answers how many slices were used.
     ///

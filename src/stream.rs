@@ -18,12 +18,14 @@ pub mod feed;
 pub mod fill;
 pub mod gate;
 pub mod history;
+pub mod hold;
 pub mod intake;
 pub mod join;
 mod members;
 pub mod points;
 mod publish;
 pub mod source;
+pub mod switch;
 pub mod trunk;
 
 use std::io;
@@ -35,7 +37,7 @@ use std::time::{Instant, SystemTime};
 use slog::{Logger, info};
 
 use crate::clock::earlier;
-use crate::limits::{DRAIN_TIMEOUT, ENDING_TIMEOUT, STALL_CHECK_INTERVAL};
+use crate::limits::{DRAIN_TIMEOUT, STALL_CHECK_INTERVAL};
 use crate::log::access::{AccessLog, Entry};
 use crate::metrics::stream::StreamGauges;
 use crate::metrics::{StreamCounts, StreamMetrics};
@@ -48,6 +50,7 @@ use demand::Meter;
 use feed::Feed;
 use gate::Gate;
 use history::History;
+use hold::Hold;
 use intake::Filled;
 use members::Members;
 use source::Source;
@@ -63,6 +66,7 @@ pub struct Stream {
     metrics: StreamMetrics,
     admission: Arc<Admission>,
     source: Source,
+    hold: Hold,
     /// Other workers' parts of it.
     feeds: Vec<Feed>,
     /// When to look at those that are behind, if no turn comes before.
@@ -105,6 +109,8 @@ pub struct Parts {
     pub admission: Arc<Admission>,
     /// Where its bytes come from.
     pub source: Source,
+    /// What becomes of viewers when an upstream is lost.
+    pub hold: Hold,
     /// How far a viewer may lag, in packets.
     pub lag_packets: usize,
     /// Where who joins begins, and what is kept for that.
@@ -129,6 +135,7 @@ impl Stream {
             metrics: parts.metrics,
             admission: parts.admission,
             source: parts.source,
+            hold: parts.hold,
             feeds: Vec::new(),
             feeds_due: None,
             ring: Ring::new(),
@@ -160,7 +167,12 @@ impl Stream {
     /// Takes the result of an attempt to reach an upstream, or the pipe that its owner feeds.
     /// Answers whether it is connected now.
     pub fn dialed(&mut self, result: Result<Dialed, DialError>, now: Instant) -> bool {
-        self.source.dialed(result, now)
+        self.expect();
+        let connected = self.source.dialed(result, now);
+        if connected {
+            self.came();
+        }
+        connected
     }
 
     /// Feeds another worker's part of the stream from now on, by a pipe.
@@ -244,8 +256,13 @@ impl Stream {
             self.last_chunk = now;
             self.fan_out(trunk, from, to, now);
         }
+        if let Some(switched) = self.source.take_switched() {
+            self.went_on(&switched, now);
+        }
         if ended {
-            self.finish(now);
+            self.lost(now);
+        } else if self.is_hold_over(now) {
+            self.expire(now);
         }
         self.look_back(now);
         if self.members.waiting().next().is_none() && self.feeds.iter().all(Feed::is_level) {
@@ -269,25 +286,13 @@ impl Stream {
     /// Its upstream cannot be watched: it is lost, as if it had broken.
     pub fn lose_upstream(&mut self, why: io::Error, now: Instant) {
         self.source.give_up(&Loss::Broken(why), &mut self.ring, now);
-        self.finish(now);
-    }
-
-    /// The upstream is gone: everybody gets what there is, and goes (see [`via`](crate::http::via)
-    /// for what else depends on that).
-    fn finish(&mut self, now: Instant) {
-        let deadline = now + ENDING_TIMEOUT;
-        self.end_viewers(Departure::Finished, deadline);
-        for feed in &mut self.feeds {
-            feed.end(self.ring.head(), deadline);
-        }
-        self.look_at_feeds_soon(now);
-        self.look_back(now);
+        self.lost(now);
     }
 
     /// When the stream wants to be looked at, whatever happens.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let viewers = earlier(earlier(self.stall_check, self.ending), self.feeds_due);
-        earlier(self.source.deadline(now), viewers)
+        earlier(earlier(self.source.deadline(now), self.hold_deadline()), viewers)
     }
 
     /// Does what is due. Answers whether the stream needs a turn.
@@ -297,6 +302,7 @@ impl Stream {
         self.readable |= self.source.is_due(now);
         let mut turn = self.readable
             || self.source.is_silent(now)
+            || self.is_hold_over(now)
             || self.ending.is_some_and(|end| end <= now);
         if self.feeds_due.is_some_and(|due| due <= now) {
             self.feeds_due = None;
@@ -314,6 +320,7 @@ impl Stream {
     /// there are any, who need a turn.
     pub fn stop(&mut self, now: Instant) -> bool {
         self.source.stop();
+        self.end_hold();
         self.feeds.clear();
         self.end_viewers(Departure::Stopped, now + DRAIN_TIMEOUT);
         self.publish(now);

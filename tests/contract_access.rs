@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use support::crowd::{Crowd, Pace, Watcher};
 use support::http::{self, Answer, Session};
-use support::node::{Node, api, stream};
+use support::node::{Node, api, cut, stream};
 use support::packets::{PACKET_BYTES, Verifier};
 use support::source::{Source, Speech};
 use support::{PATIENCE, eventually, nobody};
@@ -442,7 +442,8 @@ fn the_log_has_a_line_of_everybody_who_watched() {
     let source = Source::start(Speech::Raw, BITS_PER_SECOND);
     let url = source.url(Speech::Raw);
     let config = json!({ "listen": ":0", "resources": [
-        stream("/a.ts", &url), stream("/below/", &url), api("/control", "control", Some("/below/")),
+        cut(stream("/a.ts", &url)), stream("/below/", &url),
+        api("/control", "control", Some("/below/")),
         api("/health", "health", None),
     ]});
     let mut node = connected(&config, 2);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use restreamer::limits::{HEAD_TIMEOUT, REQUESTS_PER_CONNECTION_MAX};
 use serde_json::{Value, json};
 use support::http::{self, Session};
-use support::node::{Node, api, stream};
+use support::node::{Node, api, cut, stream};
 use support::packets::{PACKET_BYTES, Verifier};
 use support::source::{Source, Speech};
 
@@ -254,7 +254,7 @@ fn serving() -> (Source, Node) {
     std::fs::write(&page, PAGE).unwrap();
     let file = format!("file://{}", page.display());
     let node = Node::with(&json!({ "resources": [
-        stream("/a.ts", &source.url(Speech::Raw)),
+        cut(stream("/a.ts", &source.url(Speech::Raw))),
         api("/health", "health", None),
         api("/statistics", "statistics", None),
         api("/check", "check", Some("/a.ts")),

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use support::crowd::{Crowd, Pace, Watcher};
-use support::node::{Node, stream};
+use support::node::{Node, cut, stream};
 use support::packets::packets;
 use support::source::{Source, Speech};
 use support::upstream::{accept, read_head};
@@ -27,7 +27,7 @@ fn an_upstream_that_was_killed_comes_back_on_its_own() {
     for speech in [Speech::Raw, Speech::Http] {
         let source = Source::start(speech, BITS_PER_SECOND);
         let (address, url) = (source.address, source.url(speech));
-        let node = Node::of(&url);
+        let node = Node::cutting(&url);
         node.await_count("streaming_source_connected", "/a.ts", 1);
         let mut crowd = Crowd::new();
         crowd.join(node.address, "/a.ts", 20, Pace::Fast);
@@ -81,7 +81,7 @@ fn a_viewer_who_lags_at_the_loss_gets_the_rest() {
     let source = Source::start(Speech::Raw, FAST);
     // The ring may keep more than what the kernel takes for a viewer.
     let config = json!({ "outputbuffer": 200_000,
-        "resources": [stream("/a.ts", &source.url(Speech::Raw))] });
+        "resources": [cut(stream("/a.ts", &source.url(Speech::Raw)))] });
     let node = Node::with(&config);
     node.await_connected();
     let mut crowd = Crowd::new();
@@ -364,7 +364,7 @@ fn thirty_losses_in_a_row_leak_nothing() {
     const LOSSES: u64 = 30;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let node = Node::with(&json!({ "reconnect": 0.1, "resources": [stream("/a.ts", &url)] }));
+    let node = Node::with(&json!({ "reconnect": 0.1, "resources": [cut(stream("/a.ts", &url))] }));
     let lose = |number: u64| {
         let mut peer = accept(&listener);
         read_head(&mut peer);

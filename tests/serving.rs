@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use support::http::{self, Answer};
-use support::node::{Node, contract_metrics, stream};
+use support::node::{Node, contract_metrics, cut, stream};
 use support::packets::{PACKET_BYTES, Verifier, packets};
 use support::source::{Source, Speech};
 use support::{PATIENCE, eventually, nobody};
@@ -400,7 +400,7 @@ fn metrics_count_exactly_what_was_received_and_sent() {
     const SENT: u64 = 500;
     let origin = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", origin.local_addr().unwrap());
-    let node = Node::of(&url);
+    let node = Node::cutting(&url);
     let mut upstream = origin.accept().unwrap().0;
     node.await_connected();
     let mut viewers = [(); 2].map(|()| http::watch(node.address, "/a.ts"));
@@ -604,7 +604,7 @@ fn live() -> (Source, Node) {
 
 fn live_on(listen: &str) -> (Source, Node) {
     let source = Source::start(Speech::Raw, BITS_PER_SECOND);
-    let resources = [stream("/a.ts", &source.url(Speech::Raw))];
+    let resources = [cut(stream("/a.ts", &source.url(Speech::Raw)))];
     let node = Node::with(&json!({ "listen": listen, "resources": resources }));
     node.await_connected();
     (source, node)

@@ -11,7 +11,7 @@ use support::PATIENCE;
 use support::crowd::{Crowd, Pace, Watcher};
 use support::http;
 use support::media::record_to_end;
-use support::node::{Node, repository, stream};
+use support::node::{Node, cut, repository, stream};
 use support::packets::{PACKET_BYTES, Verifier, packet, packets};
 use support::upstream::{accept, read_head, write_at};
 
@@ -260,7 +260,7 @@ fn deliver(bytes: &[u8]) -> Outcome {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("tcp://{}", listener.local_addr().unwrap());
     // Skipping is not the matter here.
-    let config = json!({ "outputbuffer": 100_000, "resources": [stream("/a.ts", &url)] });
+    let config = json!({ "outputbuffer": 100_000, "resources": [cut(stream("/a.ts", &url))] });
     let node = Node::with(&config);
     let mut peer = accept(&listener);
     node.await_connected();

@@ -179,7 +179,7 @@ fn a_regular_file_plays_in_real_time_and_begins_again() {
     let length = part.len() * PLAYED_SECONDS / SAMPLE_SECONDS as usize;
     let part = &part[..length / PACKET_BYTES * PACKET_BYTES];
     std::fs::write(&path, part).unwrap();
-    let node = Node::of(&format!("file://{}", path.display()));
+    let node = Node::cutting(&format!("file://{}", path.display()));
 
     node.await_connected();
     let first = record_to_end(&mut http::watch(node.address, "/a.ts"));
@@ -393,7 +393,7 @@ fn a_body_ends_as_it_is_framed() {
     ] {
         let what = format!("{header} {loss}");
         let server = Server::open();
-        let node = Node::of(&server.url());
+        let node = Node::cutting(&server.url());
         let mut peer = server.accept();
         read_head(&mut peer);
         // The body's beginning comes with the head.
@@ -412,7 +412,7 @@ fn a_body_ends_as_it_is_framed() {
 #[test]
 fn what_came_before_a_broken_chunk_is_delivered() {
     let server = Server::open();
-    let node = Node::of(&server.url());
+    let node = Node::cutting(&server.url());
     let mut peer = server.accept();
     read_head(&mut peer);
     peer.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::crowd::{Crowd, Pace};
-use support::node::{Node, api, stream};
+use support::node::{Node, api, cut, stream};
 use support::packets::{PACKET_BYTES, packets};
 use support::source::{Source, Speech};
 use support::{eventually, http};
@@ -163,7 +163,7 @@ fn a_hot_stream_is_served_by_every_worker_from_one_upstream() {
     let again = listener.try_clone().unwrap();
     let source = Source::start_at(listener, Speech::Raw, BITS_PER_SECOND, 0);
     let url = source.url(Speech::Raw);
-    let mut hot = stream("/hot.ts", &url);
+    let mut hot = cut(stream("/hot.ts", &url));
     hot["hot"] = json!(true);
     hot["maxconnections"] = json!(VIEWERS + 5);
     let node = Node::with(&json!({ "workers": 3, "reconnect": 1, "resources": [

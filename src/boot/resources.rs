@@ -26,6 +26,7 @@ use crate::stream::allotment::Allotment;
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::gate::Gate;
 use crate::stream::history::History;
+use crate::stream::hold::Hold;
 use crate::stream::source::{Fed, Source};
 use crate::stream::{self, Stream};
 use crate::upstream::schedule::Schedule;
@@ -120,6 +121,7 @@ fn stream(
         metrics,
         admission: Arc::clone(making.admission),
         source,
+        hold: Hold::new(config.on_loss.patience()),
         lag_packets: making.config.output_buffer_packets,
         history: history(),
         pacing_percent: config.pacing_percent,

@@ -5,6 +5,7 @@
 
 mod door;
 mod joining;
+mod losing;
 mod notifications;
 mod resources;
 mod turn;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::{Remote, Secret};
-use crate::limits::{HISTORY_BYTES_DEFAULT, PACING_PERCENT_DEFAULT};
+use crate::limits::{HISTORY_BYTES_DEFAULT, HOLD_SECONDS_DEFAULT, PACING_PERCENT_DEFAULT};
 
 /// One stream: where viewers ask for it and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct StreamConfig {
     /// How fast a new viewer is sent what has come before, in percent of the stream's bitrate;
     /// `None` is as fast as it takes it.
     pub pacing_percent: Option<u32>,
+    /// What becomes of viewers when an upstream is lost.
+    pub on_loss: OnLoss,
     /// Viewers of this stream at which more are refused; `None` is no limit.
     pub max_connections: Option<usize>,
     /// Whether its viewers are spread over all workers instead of being served by one.
@@ -52,6 +54,7 @@ impl StreamConfig {
             join: Join::RandomAccess,
             keep: Keep::default(),
             pacing_percent: Some(PACING_PERCENT_DEFAULT),
+            on_loss: OnLoss::default(),
             max_connections: None,
             hot: false,
             congestion: None,
@@ -69,6 +72,31 @@ pub enum Join {
     Live,
     /// Where one began who came so long ago; more than zero.
     Seconds(Duration),
+}
+
+/// What becomes of a stream's viewers when its upstream is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLoss {
+    /// They wait so long for the next one.
+    Hold(Duration),
+    /// They get what there is, and are let go.
+    Cut,
+}
+
+impl OnLoss {
+    /// How long they wait; `None`: they do not.
+    pub fn patience(self) -> Option<Duration> {
+        match self {
+            OnLoss::Hold(patience) => Some(patience),
+            OnLoss::Cut => None,
+        }
+    }
+}
+
+impl Default for OnLoss {
+    fn default() -> Self {
+        OnLoss::Hold(Duration::from_secs_f64(HOLD_SECONDS_DEFAULT))
+    }
 }
 
 /// How much of a stream is kept for those who join.

@@ -83,6 +83,7 @@ const WHOLE: &str = r#"{
             "join": {"seconds": 1.5},
             "history": 4000000,
             "pacing": 2.5,
+            "on_loss": {"hold": 4.5},
             "cache": 0,
             "api": "",
             "token_query": true,

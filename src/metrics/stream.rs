@@ -7,6 +7,7 @@ use std::time::Duration;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::registry::{counters, gauges};
+use super::switching::{self, Switching};
 
 #[derive(Debug)]
 pub(super) struct Families {
@@ -31,6 +32,7 @@ pub(super) struct Families {
     ring: IntGaugeVec,
     on: IntGaugeVec,
     refused: IntCounterVec,
+    switching: switching::Families,
 }
 
 impl Families {
@@ -103,6 +105,7 @@ impl Families {
                 "Requests for the stream that were refused, and why.",
                 &["stream", "reason"],
             ),
+            switching: switching::Families::register(r),
         }
     }
 
@@ -138,6 +141,7 @@ impl Families {
             ring: gauge(&self.ring),
             on: gauge(&self.on),
             refused: self.refused.clone(),
+            switching: self.switching.of(path),
         }
     }
 }
@@ -172,9 +176,15 @@ pub struct StreamMetrics {
     ring: IntGauge,
     on: IntGauge,
     refused: IntCounterVec,
+    switching: Switching,
 }
 
 impl StreamMetrics {
+    /// What is counted of changes from one upstream to another.
+    pub fn switching(&self) -> &Switching {
+        &self.switching
+    }
+
     /// Viewers connected.
     pub fn connections(&self) -> &IntGauge {
         &self.connections

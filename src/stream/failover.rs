@@ -14,12 +14,14 @@ use slog::{Logger, info, o, warn};
 use super::contents::Report;
 use super::fill::{Fill, Rejoin};
 use super::intake::Filled;
+use super::switch::Switched;
 use crate::clock::{earlier, seconds};
 use crate::config::{Reception, Remote, RemoteKind};
 use crate::limits::{DATAGRAM_OVERHEAD_BYTES, DIAL_STACK_BYTES};
 use crate::metrics::status::Begun;
 use crate::metrics::{Reason, StreamStatus, UpstreamCounts, UpstreamMetrics, UpstreamState};
 use crate::ring::Ring;
+use crate::ts::Pids;
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{DialError, Dialed, Loss};
 
@@ -38,6 +40,9 @@ pub struct Failover {
     counts: UpstreamCounts,
     /// Datagrams that the last fill brought.
     datagrams: usize,
+    /// PIDs of which viewers have had packets by connections that are lost.
+    before: Pids,
+    switched: Option<Switched>,
 }
 
 /// What it takes to dial an upstream.
@@ -114,6 +119,8 @@ impl Failover {
             status,
             counts,
             datagrams: 0,
+            before: Pids::default(),
+            switched: None,
         }
     }
 
@@ -133,6 +140,21 @@ impl Failover {
             Link::Connected { fill, .. } => Some(fill),
             Link::Waiting | Link::Dialing(_) | Link::Off => None,
         }
+    }
+
+    /// Whether there will be another attempt, or is a connection.
+    pub fn will_try_again(&self) -> bool {
+        !matches!(self.link, Link::Off)
+    }
+
+    /// Nobody is there who has had anything of what came before.
+    pub fn begin_anew(&mut self) {
+        self.before = Pids::default();
+    }
+
+    /// Whether the stream has gone on with another connection, and how; once.
+    pub fn take_switched(&mut self) -> Option<Switched> {
+        self.switched.take()
     }
 
     /// When to look again: the next attempt, or the end of the patience with a silent upstream.
@@ -191,7 +213,9 @@ impl Failover {
         self.status.connected(now);
         info!(log, "upstream {} connected", remote.label(); "event" => "connected",
             "attempt" => attempt, "reason" => reason.to_string(), "took_seconds" => seconds(took));
-        let fill = Box::new(Fill::new(dialed, now));
+        let fill = Fill::new(dialed, now);
+        let goes_on = !self.before.is_empty();
+        let fill = Box::new(if goes_on { fill.after(&self.before) } else { fill });
         let report = Report::new(now);
         self.link = Link::Connected { upstream: number, attempt, since: now, fill, report };
     }
@@ -216,6 +240,7 @@ impl Failover {
         };
         let before = self.counts.datagrams;
         let filled = fill.fill(ring, now, &mut self.counts);
+        self.switched = fill.take_switched();
         if let Some(contents) = fill.probe().content().and_then(|all| report.make(all, now)) {
             self.upstreams[*upstream].metrics.show(Some(&contents));
         }
@@ -303,6 +328,9 @@ impl Failover {
         };
         let (number, attempt, up) = (*number, *attempt, now.saturating_duration_since(*since));
         fill.finish(ring, &mut self.counts);
+        if fill.is_open() {
+            self.before.extend(fill.probe().pids());
+        }
         self.publish();
         self.upstreams[number].metrics.connected(false);
         self.upstreams[number].metrics.show(None);

@@ -7,10 +7,12 @@ use super::bytes::Bytes;
 use super::datagrams::Datagrams;
 use super::intake::{Filled, Intake, Reader};
 use super::points::Points;
+use super::switch::{Late, Switch, Switched};
+use crate::clock::earlier;
 use crate::http::via::Via;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
-use crate::ts::probe::Probe;
+use crate::ts::{Pids, Probe};
 use crate::upstream::datagram::Membership;
 use crate::upstream::{Body, Dialed, Loss};
 
@@ -22,8 +24,20 @@ pub struct Fill {
     source: OwnedFd,
     probe: Probe,
     points: Points,
+    way: Way,
+    /// The stream has gone on with it, and that was not told yet.
+    switched: Option<Switched>,
     last_data: Instant,
     via: Via,
+}
+
+/// Which way its bytes go.
+#[derive(Debug)]
+enum Way {
+    /// Into the ring; after a switch some PIDs may be missing.
+    Ring(Option<Box<Late>>),
+    /// To where they wait for the stream to go on with them.
+    Staged(Box<Switch>),
 }
 
 /// A multicast group to join again.
@@ -50,9 +64,28 @@ impl Fill {
             reader,
             probe,
             points: Points::default(),
+            way: Way::Ring(None),
+            switched: None,
             last_data: now,
             via: dialed.via,
         }
+    }
+
+    /// The same, for viewers who have had packets of these PIDs by another connection.
+    #[must_use]
+    pub fn after(mut self, before: &Pids) -> Fill {
+        self.way = Way::Staged(Box::new(Switch::new(before.clone())));
+        self
+    }
+
+    /// Whether its bytes go into the ring.
+    pub fn is_open(&self) -> bool {
+        matches!(self.way, Way::Ring(_))
+    }
+
+    /// Whether the stream has gone on with it since this was asked last, and how.
+    pub fn take_switched(&mut self) -> Option<Switched> {
+        self.switched.take()
     }
 
     /// What is read.
@@ -82,7 +115,11 @@ impl Fill {
 
     /// When to fill though nothing has come.
     pub fn deadline(&self) -> Option<Instant> {
-        self.reader.deadline(self.last_data)
+        let of_switch = match &self.way {
+            Way::Ring(_) => None,
+            Way::Staged(switch) => switch.deadline(&self.probe),
+        };
+        earlier(self.reader.deadline(self.last_data), of_switch)
     }
 
     /// The multicast group to join again, if it has been silent for long enough.
@@ -101,17 +138,40 @@ impl Fill {
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
         self.probe.at(now);
-        let mut intake = Intake::new(ring, &mut self.probe, &mut self.points, counts);
+        let (to, late) = match &mut self.way {
+            Way::Ring(late) => (&mut *ring, late.as_deref_mut()),
+            Way::Staged(switch) => (switch.staged(), None),
+        };
+        let intake = Intake::new(to, &mut self.probe, &mut self.points, counts);
+        let mut intake = intake.with_late(late);
         let filled = self.reader.fill(self.source.as_fd(), now, &mut intake);
         if intake.came {
             self.last_data = now;
         }
+        self.switch(ring, now);
         filled
     }
 
-    /// The connection is over: judges the bytes that waited for more.
+    /// Has the stream go on with what was staged, if it is time.
+    fn switch(&mut self, ring: &mut Ring, now: Instant) {
+        match std::mem::replace(&mut self.way, Way::Ring(None)) {
+            Way::Ring(late) => self.way = Way::Ring(late),
+            Way::Staged(mut switch) => match switch.look(&self.probe, &self.points, now) {
+                None => self.way = Way::Staged(switch),
+                switched => {
+                    let late = switch.open(&self.probe, &mut self.points, ring);
+                    (self.way, self.switched) = (Way::Ring(Some(Box::new(late))), switched);
+                }
+            },
+        }
+    }
+
+    /// The connection is over: judges the bytes that waited for more. Those that the stream has
+    /// not gone on with are lost.
     pub fn finish(&mut self, ring: &mut Ring, counts: &mut UpstreamCounts) {
-        let mut intake = Intake::new(ring, &mut self.probe, &mut self.points, counts);
+        let Way::Ring(late) = &mut self.way else { return };
+        let intake = Intake::new(ring, &mut self.probe, &mut self.points, counts);
+        let mut intake = intake.with_late(late.as_deref_mut());
         self.reader.finish(&mut intake);
         intake.finish();
     }

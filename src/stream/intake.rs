@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use super::points::Points;
+use super::switch::Late;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
 use crate::ts::probe::{Aligned, Probe};
@@ -57,6 +58,7 @@ pub struct Intake<'a> {
     ring: &'a mut Ring,
     probe: &'a mut Probe,
     points: &'a mut Points,
+    late: Option<&'a mut Late>,
 }
 
 impl<'a> Intake<'a> {
@@ -67,7 +69,14 @@ impl<'a> Intake<'a> {
         points: &'a mut Points,
         counts: &'a mut UpstreamCounts,
     ) -> Intake<'a> {
-        Intake { counts, came: false, ring, probe, points }
+        Intake { counts, came: false, ring, probe, points, late: None }
+    }
+
+    /// The same, where PIDs are missing that there were before the connection.
+    #[must_use]
+    pub fn with_late(mut self, late: Option<&'a mut Late>) -> Intake<'a> {
+        self.late = late;
+        self
     }
 
     /// Room to read into, of at least a few packets.
@@ -102,10 +111,13 @@ impl<'a> Intake<'a> {
     }
 
     fn take(&mut self, aligned: &Aligned) {
+        match &mut self.late {
+            Some(late) => late.commit(aligned, self.probe, self.points, self.ring),
+            None => self.ring.commit(aligned.whole, aligned.held),
+        }
         if let Some(content) = self.probe.content() {
             self.points.take(self.ring.head(), aligned, content);
         }
-        self.ring.commit(aligned.whole, aligned.held);
         self.counts.packets += aligned.counts.packets;
         self.counts.bytes += aligned.whole as u64;
         self.counts.sync_losses += aligned.counts.sync_losses;

@@ -110,7 +110,7 @@ impl Stream {
 
     /// Takes note of where who joins may begin, and counts when that is the head again.
     pub(super) fn look_back(&mut self, now: Instant) {
-        if let Some(why) = self.history.look(self.source.connected(), &self.ring, now) {
+        if let Some(why) = self.history.look(self.source.flowing(), &self.ring, now) {
             self.metrics.lost_history(why);
         }
     }
@@ -120,7 +120,7 @@ impl Stream {
     pub fn join(&mut self, connection: Connection, visit: Visit, head: Vec<u8>, now: Instant) {
         self.count_time(now);
         let answer = Outgoing { head, body: self.preamble.clone() };
-        let (start, tables) = self.history.begin(self.source.connected(), &self.ring);
+        let (start, tables) = self.history.begin(self.source.flowing(), &self.ring);
         let behind = self.ring.head().since(start.position);
         let rate = pace(self.pacing_percent, &self.meter).filter(|_| behind > 0);
         // A kernel that cannot do it serves as well.

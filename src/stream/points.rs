@@ -18,6 +18,10 @@ pub struct Points {
     programs: Vec<OfProgram>,
     /// The current tables.
     tables: Arc<Tables>,
+    /// Where the connection's bytes begin.
+    first: Position,
+    /// Where packets were put in that are not the connection's, and how many bytes, oldest first.
+    inserted: Vec<(Position, usize)>,
 }
 
 /// Where decoding may start.
@@ -48,14 +52,15 @@ impl OfProgram {
 }
 
 impl Points {
-    /// Takes note of a pass over bytes that begin at `front`.
-    pub fn take(&mut self, front: Position, aligned: &Aligned, content: &Content) {
+    /// Takes note of a pass, the packets of which end at `end`.
+    pub fn take(&mut self, end: Position, aligned: &Aligned, content: &Content) {
         let tables = content.tables();
         for found in aligned.random_access.iter() {
             // With tables that have changed twice since, nobody could read it.
             let of_it = [tables, &self.tables].into_iter().find(|one| one.number() == found.tables);
             if let Some(tables) = of_it.map(Arc::clone) {
-                self.add(front, found, tables);
+                let before = i64::try_from(aligned.whole).unwrap_or(i64::MAX) - found.offset;
+                self.add(end, before, found, tables);
             }
         }
         if tables.number() != self.tables.number() {
@@ -70,11 +75,10 @@ impl Points {
         }
     }
 
-    fn add(&mut self, front: Position, found: &RandomAccess, tables: Arc<Tables>) {
-        let bytes = usize::try_from(found.offset.unsigned_abs()).unwrap_or(usize::MAX);
-        let earlier = found.offset < 0;
-        let position = if earlier { front.before(bytes) } else { Some(front.advanced(bytes)) };
-        let Some(position) = position else { return };
+    /// Adds one that begins so many bytes `before` the end.
+    fn add(&mut self, end: Position, before: i64, found: &RandomAccess, tables: Arc<Tables>) {
+        let before = usize::try_from(before).unwrap_or(usize::MAX);
+        let Some(position) = self.position(end, before) else { return };
         let newest = Point { position, tables };
         let (number, pid) = (found.program, found.pid);
         match self.programs.iter_mut().find(|program| program.number == number) {
@@ -85,6 +89,45 @@ impl Points {
             }
             None => self.programs.push(OfProgram { number, pid, newest, before: None }),
         }
+    }
+
+    /// Where the connection's byte is that is so many of its bytes before `end`.
+    fn position(&self, end: Position, before: usize) -> Option<Position> {
+        let mut position = end.before(before)?;
+        for &(inserted, bytes) in self.inserted.iter().rev() {
+            if position >= inserted.advanced(bytes) {
+                break;
+            }
+            position = position.before(bytes)?;
+        }
+        (position >= self.first).then_some(position)
+    }
+
+    /// So many bytes at `at`, after all that was taken note of, are not the connection's.
+    pub fn inserted(&mut self, at: Position, bytes: usize) {
+        self.inserted.push((at, bytes));
+    }
+
+    /// What was at `from` is at `to` now, and so is what follows; what was before it is nowhere.
+    pub fn move_to(&mut self, from: Position, to: Position) {
+        let moved = |point: Point| {
+            let there = point.position >= from;
+            there.then(|| Point { position: to.advanced(point.position.since(from)), ..point })
+        };
+        self.first = to;
+        self.programs = std::mem::take(&mut self.programs)
+            .into_iter()
+            .filter_map(|program| {
+                let OfProgram { number, pid, newest, before } = program;
+                let before = before.and_then(moved);
+                moved(newest).map(|newest| OfProgram { number, pid, newest, before })
+            })
+            .collect();
+    }
+
+    /// Whether a program has any.
+    pub fn has(&self, program: u16) -> bool {
+        self.programs.iter().any(|known| known.number == program)
     }
 
     /// Where one begins who is to have a picture of whichever program at once: of each program's

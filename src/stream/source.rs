@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::failover::{Attempt, Failover};
 use super::fill::Fill;
 use super::intake::Filled;
+use super::switch::Switched;
 use crate::limits::INTAKE_BYTES_PER_TURN;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
@@ -78,6 +79,32 @@ impl Source {
         match self {
             Source::Upstreams(failover) => failover.connected(),
             Source::Fed(fed) => fed.fill.as_deref(),
+        }
+    }
+
+    /// What is read into the ring.
+    pub fn flowing(&self) -> Option<&Fill> {
+        self.connected().filter(|fill| fill.is_open())
+    }
+
+    /// Whether another connection may come after one that is lost. Whoever is fed has its owner
+    /// wait for that.
+    pub fn will_try_again(&self) -> bool {
+        matches!(self, Source::Upstreams(failover) if failover.will_try_again())
+    }
+
+    /// What comes next has nothing to do with what came before: nobody is there who has had that.
+    pub fn begin_anew(&mut self) {
+        if let Source::Upstreams(failover) = self {
+            failover.begin_anew();
+        }
+    }
+
+    /// Whether the stream has gone on with another connection, and how; once.
+    pub fn take_switched(&mut self) -> Option<Switched> {
+        match self {
+            Source::Upstreams(failover) => failover.take_switched(),
+            Source::Fed(_) => None,
         }
     }
 

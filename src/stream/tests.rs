@@ -10,7 +10,8 @@ use crate::config::{Join, Keep, Reception, Remote};
 use crate::http::request::{Parsed, parse};
 use crate::http::via::{Pseudonym, Via};
 use crate::limits::{
-    HISTORY_BYTES_OF_NODE_MAX, LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT, VIA_MEMBERS_MAX,
+    ENDING_TIMEOUT, HISTORY_BYTES_OF_NODE_MAX, LAG_BYTES_MAX, PACKET_BYTES, UNACKNOWLEDGED_TIMEOUT,
+    VIA_MEMBERS_MAX,
 };
 use crate::metrics::{Metrics, StreamStatus};
 use crate::stream::admission::Limits;
@@ -25,6 +26,7 @@ use crate::viewer::{Connection, State};
 mod fed;
 mod joining;
 pub(crate) mod programs;
+mod switching;
 
 /// A stream with a connected upstream, driven by hand.
 struct Bench {
@@ -64,6 +66,7 @@ impl Bench {
                 read_timeout,
                 status,
             ))),
+            hold: Hold::new(None),
             lag_packets: LAG_PACKETS,
             history: History::new(
                 Join::RandomAccess,

@@ -28,6 +28,8 @@ const REPEATED: u8 = 0x10;
 pub struct Counters {
     /// [`UNKNOWN`], or the last counter with or without [`REPEATED`].
     last: Box<[u8; Pid::COUNT]>,
+    /// PIDs that there were packets of.
+    known: usize,
 }
 
 impl Default for Counters {
@@ -39,7 +41,7 @@ impl Default for Counters {
 impl Counters {
     /// The table of a connection on which nothing was received yet: 8 KiB.
     pub fn new() -> Self {
-        Self { last: Box::new([UNKNOWN; Pid::COUNT]) }
+        Self { last: Box::new([UNKNOWN; Pid::COUNT]), known: 0 }
     }
 
     /// Checks the next packet and remembers its counter.
@@ -57,11 +59,11 @@ impl Counters {
         if header.transport_error() {
             return Continuity::Fits;
         }
+        let before = std::mem::replace(last, counter);
+        self.known += usize::from(before == UNKNOWN);
         if header.pid() == Pid::NULL {
-            *last = counter;
             return Continuity::Fits;
         }
-        let before = std::mem::replace(last, counter);
         if before == UNKNOWN || packet.adaptation().is_some_and(|field| field.discontinuity()) {
             return Continuity::Fits;
         }
@@ -92,6 +94,11 @@ impl Counters {
     pub fn pids(&self) -> impl Iterator<Item = Pid> {
         let seen = self.last.iter().zip(0..).filter(|(last, _)| **last != UNKNOWN);
         seen.map(|(_, pid)| Pid::new(pid)).filter(|pid| *pid != Pid::NULL)
+    }
+
+    /// How many PIDs there were packets of.
+    pub fn known(&self) -> usize {
+        self.known
     }
 
     /// Whether there were packets of this PID.

@@ -128,6 +128,16 @@ impl Probe {
         self.counters.pids()
     }
 
+    /// How many PIDs there were packets of.
+    pub fn known_pids(&self) -> usize {
+        self.counters.known()
+    }
+
+    /// Whether there were packets of `pid`, so that its next counter is known.
+    pub fn knows(&self, pid: Pid) -> bool {
+        self.counters.know(pid)
+    }
+
     /// What comes next has arrived at `now`.
     pub fn at(&mut self, now: Instant) {
         if let Some(content) = &mut self.content {

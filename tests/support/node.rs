@@ -35,6 +35,11 @@ impl Node {
         Node::with(&json!({ "resources": [stream("/a.ts", remote)] }))
     }
 
+    /// The same, where viewers go with the upstream.
+    pub fn cutting(remote: &str) -> Node {
+        Node::with(&json!({ "resources": [cut(stream("/a.ts", remote))] }))
+    }
+
     /// A node with this configuration; addresses and `reconnect` are filled in.
     pub fn with(config: &Value) -> Node {
         Node::with_env(config, &[])
@@ -303,6 +308,12 @@ pub fn command(program: &str) -> Command {
 /// A resource of a configuration: a stream at `path` from `remote`.
 pub fn stream(path: &str, remote: &str) -> Value {
     json!({ "type": "stream", "serve": path, "remote": remote })
+}
+
+/// The same stream, whose viewers go when an upstream is lost.
+pub fn cut(mut stream: Value) -> Value {
+    stream["on_loss"] = "cut".into();
+    stream
 }
 
 /// A resource that tells of the node, or of the stream at `remote`.

@@ -27,6 +27,12 @@ pub fn packets(numbers: std::ops::Range<u64>) -> Vec<u8> {
     numbers.flat_map(packet).collect()
 }
 
+/// Whether a packet is nothing but the word that its PID does not go on from what came before.
+pub fn is_signal(packet: &[u8]) -> bool {
+    let is_all = packet[3] & 0x30 == 0x20 && packet[4..6] == [183, 0x80];
+    is_all && packet[6..].iter().all(|&byte| byte == 0xFF)
+}
+
 /// Verifies a stream of such packets, in whatever pieces it arrives.
 #[derive(Debug, Default)]
 pub struct Verifier {
@@ -45,6 +51,8 @@ pub struct Verifier {
     pub lost: u64,
     /// Packets that came again, or too late.
     pub repeated: u64,
+    /// Packets that say that a PID does not go on from what came before.
+    pub signalled: u64,
 }
 
 impl Verifier {
@@ -83,6 +91,10 @@ impl Verifier {
     }
 
     fn judge(&mut self, bytes: &[u8]) {
+        if is_signal(bytes) {
+            self.signalled += 1;
+            return;
+        }
         let number = u64::from_be_bytes(bytes[4..12].try_into().unwrap());
         if packet(number) != bytes {
             self.torn += 1;

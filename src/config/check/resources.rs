@@ -13,7 +13,7 @@ use super::super::remote::{Remote, RemoteKind};
 use super::super::section::{Field, Items};
 use super::super::web::UrlError;
 use super::super::{
-    Api, ApiConfig, Join, Keep, StaticConfig, StaticRemote, StreamConfig, WebAddress,
+    Api, ApiConfig, Join, Keep, OnLoss, StaticConfig, StaticRemote, StreamConfig, WebAddress,
 };
 use super::users;
 use crate::limits::{
@@ -83,6 +83,7 @@ impl Served {
                     remotes,
                     reception: resource.reception,
                     preamble: super::path(resource.preamble),
+                    on_loss: resource.on_loss.or(OnLoss::default()),
                     max_connections: super::count(resource.max_connections),
                     hot: resource.hot.or(false),
                     join: resource.join.or(Join::RandomAccess),

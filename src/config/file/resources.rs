@@ -5,8 +5,9 @@
 
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
-use super::super::{Join, Keep, Reception};
+use super::super::{Join, Keep, OnLoss, Reception};
 use super::joining;
+use super::losing;
 use super::users::{self, Login};
 use crate::limits::{
     CACHE_SECONDS_MAX, CONGESTION_BYTES_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX,
@@ -29,6 +30,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "join",
     "history",
     "pacing",
+    "on_loss",
     "cache",
     "api",
     "token_query",
@@ -61,6 +63,7 @@ const OF_STREAMS: &[&str] = &[
     "join",
     "history",
     "pacing",
+    "on_loss",
 ];
 
 /// One element of `resources`.
@@ -78,6 +81,7 @@ pub(in crate::config) struct Resource {
     pub(in crate::config) keep: Field<Keep>,
     /// In percent; `None` is off.
     pub(in crate::config) pacing: Field<Option<u32>>,
+    pub(in crate::config) on_loss: Field<OnLoss>,
     /// Good as a name; empty is none.
     pub(in crate::config) congestion: Field<String>,
     /// Whole seconds.
@@ -131,6 +135,7 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         join: joining::join(section, problems),
         keep: joining::history(section, problems),
         pacing: joining::pacing(section, problems),
+        on_loss: losing::on_loss(section, problems),
         congestion: congestion(section, problems),
         cache: section.whole("cache", 0..=CACHE_SECONDS_MAX, problems),
         api,

@@ -120,6 +120,13 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (r#""pacing": 2.5"#, r#""pacing": true"#, {
         "resources[0].pacing: expected a number or false, found a boolean"
     }),
+    (r#"{"hold": 4.5}"#, r#""kill""#, {
+        "resources[0].on_loss: expected `hold`, `cut` or an object, found a string"
+    }),
+    (r#"{"hold": 4.5}"#, r#"{"hold": 0}"#, {
+        "resources[0].on_loss.hold: 0 is not within 0.1 and 3600"
+    }),
+    (r#"{"hold": 4.5}"#, "{}", "resources[0].on_loss.hold: is missing"),
     (r#""cache": 0"#, r#""cache": 1"#, "resources[0].cache: has no effect on a stream"),
     (r#""token_query": true"#, r#""token_query": 1"#, {
         "resources[0].token_query: expected a boolean, found a number"

@@ -151,6 +151,7 @@ fn keys_of_another_type_have_no_effect() {
         ("join", "\"live\""),
         ("history", "1000"),
         ("pacing", "4"),
+        ("on_loss", "\"cut\""),
         ("cache", "1"),
         ("api", "\"health\""),
     ];
@@ -225,6 +226,24 @@ fn where_viewers_begin() {
     ] {
         let all = format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", {member}"#);
         assert_eq!(everything(&resource(&all)), format!("line 2: resources[0].{said}"));
+    }
+}
+
+#[test]
+fn what_becomes_of_viewers_when_an_upstream_is_lost() {
+    let of = |members: &str| {
+        let all = format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1"{members}"#);
+        config(&resource(&all)).streams[0].on_loss.patience()
+    };
+    let seconds = Duration::from_secs;
+    for (members, patience) in [
+        ("", Some(seconds(30))),
+        (r#", "on_loss": """#, Some(seconds(30))),
+        (r#", "on_loss": "hold""#, Some(seconds(30))),
+        (r#", "on_loss": {"hold": 3600}"#, Some(seconds(3600))),
+        (r#", "on_loss": "cut""#, None),
+    ] {
+        assert_eq!(of(members), patience, "{members}");
     }
 }
 

@@ -38,6 +38,7 @@ fn streams() -> Vec<StreamConfig> {
             join: Join::Seconds(Duration::from_millis(1500)),
             keep: Keep::Bytes(4_000_000),
             pacing_percent: Some(250),
+            on_loss: OnLoss::Hold(Duration::from_millis(4500)),
             congestion: Some("bbr".to_owned()),
             authentication: basic_of_both("tv", true),
         },

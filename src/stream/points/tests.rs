@@ -27,8 +27,8 @@ impl Bench {
             room[held..held + PACKET_BYTES].copy_from_slice(packet);
             let aligned = self.probe.align(&mut room[..held + PACKET_BYTES]);
             let content = self.probe.content().unwrap();
-            self.points.take(self.ring.head(), &aligned, content);
             self.ring.commit(aligned.whole, aligned.held);
+            self.points.take(self.ring.head(), &aligned, content);
         }
         front
     }

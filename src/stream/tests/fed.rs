@@ -19,6 +19,7 @@ impl Bench {
                 metrics: part.metrics.stream(PATH),
                 admission: Arc::clone(&self.stream.admission),
                 source: Source::Fed(Fed::default()),
+                hold: Hold::new(None),
                 lag_packets: LAG_PACKETS,
                 history: History::new(
                     Join::RandomAccess,

@@ -1,0 +1,147 @@
+//! What becomes of the viewers when an upstream is lost.
+//!
+//! Owns how long they wait for the next one, and since when they do. While they wait nothing is
+//! sent to them, and nobody else is let in. Driven by the stream: [`Stream::lost`] begins it, what
+//! [goes on](Stream::went_on) with another connection ends it, and else its time does.
+
+use std::time::{Duration, Instant};
+
+use slog::{info, warn};
+
+use super::Stream;
+use super::switch::Switched;
+use crate::clock::seconds;
+use crate::limits::ENDING_TIMEOUT;
+use crate::viewer::Departure;
+
+/// How viewers wait; see the module.
+#[derive(Debug)]
+pub struct Hold {
+    /// For how long; `None`: they do not.
+    patience: Option<Duration>,
+    /// Since when, and until when at the most.
+    on: Option<On>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct On {
+    since: Instant,
+    until: Instant,
+}
+
+impl Hold {
+    /// Nobody waits yet.
+    pub fn new(patience: Option<Duration>) -> Hold {
+        Hold { patience, on: None }
+    }
+
+    /// Whether viewers wait.
+    pub fn is_on(&self) -> bool {
+        self.on.is_some()
+    }
+
+    /// Until when they do, as long as there is no connection.
+    fn until(&self) -> Option<Instant> {
+        self.on.map(|on| on.until)
+    }
+
+    /// An upstream is lost. Answers whether viewers wait for the next one; those who have waited
+    /// since before have no more time by that.
+    fn begin(&mut self, now: Instant) -> bool {
+        let Some(patience) = self.patience else { return false };
+        let on = self.on.get_or_insert(On { since: now, until: now + patience });
+        on.until > now
+    }
+
+    /// They wait no longer. Answers since when they have.
+    fn end(&mut self) -> Option<Instant> {
+        self.on.take().map(|on| on.since)
+    }
+}
+
+impl Stream {
+    /// The upstream is gone: viewers wait for the next one, if they are to and there will be one.
+    pub(super) fn lost(&mut self, now: Instant) {
+        let begins = !self.hold.is_on();
+        if self.is_watched() && self.source.will_try_again() && self.hold.begin(now) {
+            if begins {
+                self.metrics.switching().held(true);
+                info!(self.log, "viewers wait for the next upstream";
+                    "event" => "hold", "viewers" => self.members.len());
+            }
+            self.look_back(now);
+        } else {
+            self.finish(now);
+        }
+    }
+
+    /// Whether anybody is to get what comes next.
+    fn is_watched(&self) -> bool {
+        self.members.len() > 0 || self.are_fed()
+    }
+
+    /// A connection is about to come: has what there was before go on with it, if anybody waits.
+    pub(super) fn expect(&mut self) {
+        if !(self.hold.is_on() && self.is_watched()) {
+            self.source.begin_anew();
+        }
+    }
+
+    /// A connection has come. Where nobody is left who has waited, that is over.
+    pub(super) fn came(&mut self) {
+        if !self.is_watched() {
+            self.end_hold();
+        }
+    }
+
+    /// The stream goes on with another connection.
+    pub(super) fn went_on(&mut self, switched: &Switched, now: Instant) {
+        let since = self.end_hold().unwrap_or(now);
+        self.metrics.switching().switched(switched.kind);
+        let without = seconds(now.saturating_duration_since(since));
+        info!(self.log, "viewers go on with the next upstream";
+            "event" => "switch", "kind" => switched.kind.word(), "seconds" => without,
+            "held_back_seconds" => seconds(switched.waited), "viewers" => self.members.len());
+    }
+
+    /// When viewers have waited for long enough. A connection that is there is waited for as any
+    /// that has nothing to send.
+    pub(super) fn hold_deadline(&self) -> Option<Instant> {
+        self.hold.until().filter(|_| !self.source.is_connected())
+    }
+
+    /// Whether viewers have waited for too long.
+    pub(super) fn is_hold_over(&self, now: Instant) -> bool {
+        self.hold_deadline().is_some_and(|until| until <= now)
+    }
+
+    /// Viewers have waited for too long.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.metrics.switching().expired();
+        warn!(self.log, "no upstream has come in time, viewers are let go";
+            "event" => "hold_end", "viewers" => self.members.len());
+        self.finish(now);
+    }
+
+    /// There is nothing to wait for: everybody gets what there is, and goes (see
+    /// [`via`](crate::http::via) for what else depends on that).
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.end_hold();
+        let deadline = now + ENDING_TIMEOUT;
+        self.end_viewers(Departure::Finished, deadline);
+        for feed in &mut self.feeds {
+            feed.end(self.ring.head(), deadline);
+        }
+        self.look_at_feeds_soon(now);
+        self.look_back(now);
+    }
+
+    /// Viewers wait no longer. Answers since when they have.
+    pub(super) fn end_hold(&mut self) -> Option<Instant> {
+        let since = self.hold.end();
+        if since.is_some() {
+            self.metrics.switching().held(false);
+        }
+        since
+    }
+}
