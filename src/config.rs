@@ -42,7 +42,7 @@ pub use problem::{Problem, ProblemKind};
 pub use remote::{Datagrams, Remote, RemoteError, RemoteKind};
 pub use resource::{
     Api, ApiConfig, Authentication, Join, Keep, NotificationConfig, NotificationEvent, OnLoss,
-    Reception, StaticConfig, StaticRemote, StreamConfig, WebAddress,
+    Reception, Slow, StaticConfig, StaticRemote, StreamConfig, WebAddress,
 };
 pub use secret::Secret;
 pub use web::UrlError;

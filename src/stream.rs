@@ -19,11 +19,13 @@ pub mod fill;
 pub mod gate;
 pub mod history;
 pub mod hold;
+pub mod inserted;
 pub mod intake;
 pub mod join;
 mod members;
 pub mod points;
 mod publish;
+pub mod resync;
 pub mod source;
 pub mod switch;
 pub mod trunk;
@@ -37,6 +39,7 @@ use std::time::{Instant, SystemTime};
 use slog::{Logger, info};
 
 use crate::clock::earlier;
+use crate::config::Slow;
 use crate::limits::{DRAIN_TIMEOUT, STALL_CHECK_INTERVAL};
 use crate::log::access::{AccessLog, Entry};
 use crate::metrics::stream::StreamGauges;
@@ -74,6 +77,7 @@ pub struct Stream {
     ring: Ring,
     limit: LagLimit,
     history: History,
+    slow: Slow,
     pacing_percent: Option<u32>,
     members: Members,
     /// The upstream may have something to read.
@@ -115,6 +119,8 @@ pub struct Parts {
     pub lag_packets: usize,
     /// Where who joins begins, and what is kept for that.
     pub history: History,
+    /// What becomes of a viewer who lags further.
+    pub slow: Slow,
     /// How fast who joins gets what has come before, in percent of the bitrate.
     pub pacing_percent: Option<u32>,
     /// Who may enter.
@@ -141,6 +147,7 @@ impl Stream {
             ring: Ring::new(),
             limit: LagLimit::new(parts.lag_packets),
             history: parts.history,
+            slow: parts.slow,
             pacing_percent: parts.pacing_percent,
             members: Members::default(),
             readable: false,
@@ -278,7 +285,9 @@ impl Stream {
         // Whoever hangs on a feed is live, and goes before who is not.
         let of_feeds = self.serve_feeds(allowance, now);
         let of_viewers = self.serve_waiting(allowance, now);
-        self.ring.evict(self.history.kept().max(of_feeds.keep).max(of_viewers.keep));
+        let lacked = of_feeds.keep.max(of_viewers.keep);
+        self.history.lend(lacked, self.limit.bytes());
+        self.ring.evict(self.history.kept().max(lacked));
         self.publish(now);
         of_feeds.again || of_viewers.again || self.readable
     }

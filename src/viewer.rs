@@ -83,6 +83,8 @@ pub enum Departure {
     Talked,
     /// It has all there was.
     Finished,
+    /// It lagged too far.
+    TooSlow,
     /// It did not take the rest in time.
     TooSlowToEnd,
     /// Its stream was switched off.
@@ -119,6 +121,7 @@ impl Departure {
             Departure::Vanished => "vanished",
             Departure::Talked => "talked",
             Departure::Finished => "finished",
+            Departure::TooSlow => "too_slow",
             Departure::TooSlowToEnd => "too_slow_to_end",
             Departure::SwitchedOff => "switched_off",
             Departure::Stopped => "stopped",

@@ -124,6 +124,7 @@ fn stream(
         hold: Hold::new(config.on_loss.patience()),
         lag_packets: making.config.output_buffer_packets,
         history: history(),
+        slow: config.slow,
         pacing_percent: config.pacing_percent,
         gate: Arc::clone(&gate),
         congestion: congestion.clone(),

@@ -27,6 +27,8 @@ pub struct StreamConfig {
     pub join: Join,
     /// How much of what has come is kept for that, at the most.
     pub keep: Keep,
+    /// What becomes of a viewer who lags too far.
+    pub slow: Slow,
     /// How fast a new viewer is sent what has come before, in percent of the stream's bitrate;
     /// `None` is as fast as it takes it.
     pub pacing_percent: Option<u32>,
@@ -53,6 +55,7 @@ impl StreamConfig {
             preamble: None,
             join: Join::RandomAccess,
             keep: Keep::default(),
+            slow: Slow::RandomAccess,
             pacing_percent: Some(PACING_PERCENT_DEFAULT),
             on_loss: OnLoss::default(),
             max_connections: None,
@@ -112,6 +115,17 @@ impl Default for Keep {
     fn default() -> Self {
         Keep::Bytes(HISTORY_BYTES_DEFAULT)
     }
+}
+
+/// What becomes of a viewer of a stream who lags too far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slow {
+    /// It goes on at the newest random access point, after tables and signals that it does.
+    RandomAccess,
+    /// It goes on at the newest packet.
+    Packets,
+    /// It is let go.
+    Disconnect,
 }
 
 /// Who may have a resource.

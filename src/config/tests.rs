@@ -82,6 +82,7 @@ const WHOLE: &str = r#"{
             "congestion": "bbr",
             "join": {"seconds": 1.5},
             "history": 4000000,
+            "slow": "disconnect",
             "pacing": 2.5,
             "on_loss": {"hold": 4.5},
             "cache": 0,

@@ -24,6 +24,10 @@ pub const MAPPINGS_MAX: usize = 65_530;
 /// How often it is noted where the head is, where `join` or `history` count in seconds.
 pub const MARK_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Packets that go before the stream at a place, that are kept to be shared: where one joins, and
+/// where others go on who were skipped.
+pub const INSERTED_MAX: usize = 4;
+
 /// `pacing`, unless configured: two seconds that have come before take half a second.
 pub const PACING_PERCENT_DEFAULT: u32 = 400;
 /// Nobody is paced at less, in bytes a second (64 Mbit/s): the first picture, which may be 400 KB,

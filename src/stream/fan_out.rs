@@ -12,13 +12,14 @@ use slog::error;
 use super::Stream;
 use super::feed::{Fate, Feed};
 use super::members::Served;
+use super::resync::{Course, Resync};
 use super::trunk::Trunk;
 use crate::limits::{
-    HALF_CLOSED_TIMEOUT, LAG_BYTES_MAX, PERIOD_MAX, SLICES_MAX, UNACKNOWLEDGED_TIMEOUT,
-    WRITTEN_VIEWERS_MAX,
+    ENDING_TIMEOUT, HALF_CLOSED_TIMEOUT, LAG_BYTES_MAX, PERIOD_MAX, SLICES_MAX,
+    UNACKNOWLEDGED_TIMEOUT, WRITTEN_VIEWERS_MAX,
 };
 use crate::metrics::StreamCounts;
-use crate::ring::{Position, Ring};
+use crate::ring::Position;
 use crate::viewer::allowance::Allowance;
 use crate::viewer::catching_up::{Came, CatchingUp};
 use crate::viewer::live::Live;
@@ -100,10 +101,12 @@ impl Stream {
 
     /// Serves the feeds that are behind, or end.
     pub(super) fn serve_feeds(&mut self, allowance: &mut Allowance, now: Instant) -> Left {
-        let (ring, counts) = (&self.ring, &mut self.counts);
+        let counts = &mut self.counts;
         let limit = self.limit.bytes().max(LAG_BYTES_MAX);
+        let fill = self.source.connected();
+        let mut resync = self.history.resync(self.slow, limit, fill, &self.ring);
         self.feeds
-            .retain_mut(|feed| feed.catch_up(ring, limit, now, allowance, counts) == Fate::Stays);
+            .retain_mut(|feed| feed.catch_up(&mut resync, now, allowance, counts) == Fate::Stays);
         let head = self.ring.head();
         let unfinished = || self.feeds.iter().filter(|feed| !feed.is_level());
         let left = Left {
@@ -127,13 +130,14 @@ impl Stream {
     /// too far.
     pub(super) fn serve_waiting(&mut self, allowance: &mut Allowance, now: Instant) -> Left {
         let (ring, counts) = (&self.ring, &mut self.counts);
-        let limit = self.limit.bytes();
+        let fill = self.source.connected();
+        let mut resync = self.history.resync(self.slow, self.limit.bytes(), fill, ring);
         let mut left = Left::default();
         let gone = self.members.each_waiting(|viewer| {
             let before = (counts.catching_up_bytes, counts.packets_dropped);
             let served = match &viewer.state {
-                State::Ending(_) => end(viewer, ring, limit, now, allowance, counts),
-                _catching_up => catch_up(viewer, ring, limit, allowance, counts),
+                State::Ending(_) => end(viewer, &resync, now, allowance, counts),
+                _catching_up => catch_up(viewer, &mut resync, now, allowance, counts),
             };
             viewer.visit.bytes += counts.catching_up_bytes - before.0;
             viewer.visit.packets_skipped += counts.packets_dropped - before.1;
@@ -219,12 +223,12 @@ pub(super) struct Left {
     pub(super) keep: usize,
 }
 
-/// Serves one who is catching up, and skips it when it lags beyond `limit` because of its socket:
-/// who has had to wait for its share of a turn has done nothing wrong, and may take what it lacks.
+/// Serves one who is catching up, and has it judged when it lags too far because of its socket: who
+/// has had to wait for its share of a turn has done nothing wrong, and may take what it lacks.
 fn catch_up(
     viewer: &mut Viewer,
-    ring: &Ring,
-    limit: usize,
+    resync: &mut Resync<'_>,
+    now: Instant,
     allowance: &mut Allowance,
     counts: &mut StreamCounts,
 ) -> Served {
@@ -232,6 +236,7 @@ fn catch_up(
         unreachable!("who is live does not wait")
     };
     let socket = &viewer.connection.socket;
+    let ring = resync.ring;
     let starved = !state.is_blocked() && allowance.is_spent();
     match state.advance(socket, ring, ring.head(), allowance, counts) {
         Ok(Came::There) => {
@@ -247,8 +252,14 @@ fn catch_up(
             Served::Share
         }
         Ok(Came::Part) => {
-            if ring.head().since(state.position()) > state.may_lag(limit) {
-                state.skip(ring, counts);
+            match resync.judge(state) {
+                Course::Stays => {}
+                Course::GoesOn(landing) => {
+                    state.skip(ring, landing, counts);
+                }
+                Course::Goes => {
+                    viewer.end(Departure::TooSlow, ring, now + ENDING_TIMEOUT, counts);
+                }
             }
             if starved { Served::Starved } else { Served::Share }
         }
@@ -260,14 +271,14 @@ fn catch_up(
 /// Serves one who gets the rest.
 fn end(
     viewer: &mut Viewer,
-    ring: &Ring,
-    limit: usize,
+    resync: &Resync<'_>,
     now: Instant,
     allowance: &mut Allowance,
     counts: &mut StreamCounts,
 ) -> Served {
     let State::Ending(state) = &mut viewer.state else { unreachable!("the caller has looked") };
-    if ring.head().since(state.position()) > state.may_lag(limit) {
+    let ring = resync.ring;
+    if ring.head().since(state.position()) > state.may_lag(resync.patience()) {
         state.hurry(ring, state.deadline(), counts);
     }
     let starved = !state.is_blocked() && allowance.is_spent();

@@ -10,11 +10,12 @@ use std::time::Instant;
 
 use restreamer_sys::Moved;
 
+use super::resync::Resync;
 use super::trunk::Trunk;
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
 use crate::viewer::allowance::Allowance;
-use crate::viewer::catching_up::{Came, CatchingUp};
+use crate::viewer::catching_up::{Came, CatchingUp, Landing};
 
 /// See the module.
 #[derive(Debug)]
@@ -77,24 +78,29 @@ impl Feed {
         self.end.get_or_insert((head, deadline));
     }
 
-    /// Gives one that is behind what it lacks, as far as its pipe takes it; beyond `limit` it is
-    /// skipped to the head, and that is counted.
+    /// Gives one that is behind what it lacks, as far as its pipe takes it; where it lags too far it
+    /// is skipped, as viewers are, and that is counted: those who watch there get what is inserted
+    /// with the stream.
     pub fn catch_up(
         &mut self,
-        ring: &Ring,
-        limit: usize,
+        resync: &mut Resync<'_>,
         now: Instant,
         allowance: &mut Allowance,
         counts: &mut StreamCounts,
     ) -> Fate {
+        let ring = resync.ring;
         let to = self.end.map_or(ring.head(), |(end, _)| end);
         if let Some(state) = &mut self.behind {
             state.unblock();
             match advance(&self.pipe, state, ring, to, allowance) {
                 Ok(Came::There) => self.behind = None,
-                Ok(Came::Part) if ring.head().since(state.position()) > limit => {
-                    state.skip(ring, counts);
-                    counts.feed_skips += 1;
+                Ok(Came::Part) if ring.head().since(state.position()) > resync.limit => {
+                    let landing = match self.end {
+                        // What comes after its end is not for it.
+                        Some((position, _)) => Landing { position, inserted: None },
+                        None => resync.of_feed(state),
+                    };
+                    counts.feed_skips += u64::from(state.skip(ring, landing, counts));
                 }
                 Ok(Came::Part) => {}
                 Ok(Came::Left) | Err(_) => return Fate::Over,

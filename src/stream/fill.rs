@@ -1,6 +1,7 @@
 //! A connected upstream, read into the ring.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::bytes::Bytes;
@@ -12,6 +13,7 @@ use crate::clock::earlier;
 use crate::http::via::Via;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
+use crate::ts::programs::Tables;
 use crate::ts::{Pids, Probe};
 use crate::upstream::datagram::Membership;
 use crate::upstream::{Body, Dialed, Loss};
@@ -106,6 +108,11 @@ impl Fill {
     /// Where decoding may start in what it has sent.
     pub fn points(&self) -> &Points {
         &self.points
+    }
+
+    /// Its current tables.
+    pub fn tables(&self) -> Arc<Tables> {
+        self.probe.content().map(|content| Arc::clone(content.tables())).unwrap_or_default()
     }
 
     /// When data came last.

@@ -1,7 +1,7 @@
-//! Where who joins begins, and what the ring keeps for that.
+//! Where who joins begins, and what the ring keeps for that and for who lags.
 //!
-//! Owns the decision, the marks of where the head was (where seconds count) and the stream's share
-//! of what the node's rings may keep. It never keeps bytes: the ring does, as far back as
+//! Owns the decision, the marks of where the head was (where seconds count), the packets that go
+//! before the stream and the stream's share of what the node's rings may keep. It never keeps bytes: the ring does, as far back as
 //! [`History::kept`] says. Driven by the stream, in every turn and when somebody joins.
 
 use std::collections::VecDeque;
@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::allotment::Share;
 use super::fill::Fill;
-use crate::config::{Join, Keep};
+use super::inserted::{Before, Inserted};
+use super::resync::Resync;
+use crate::config::{Join, Keep, Slow};
 use crate::limits::{BLOCK_BYTES, MARK_INTERVAL};
 use crate::metrics::stream::{Joined, Lost};
 use crate::ring::{Position, Ring};
+use crate::ts::Content;
 use crate::ts::programs::Tables;
-use crate::ts::{Content, Header, Pid};
 
 /// See the module.
 #[derive(Debug)]
@@ -29,10 +31,13 @@ pub struct History {
     start: Option<Start>,
     /// Bytes before the head that the ring is to keep.
     kept: usize,
-    /// The node has no room for them, and that was told.
+    /// Bytes before the head that somebody lacks who lags further than others may.
+    lacked: usize,
+    /// How far one may lag who has no picture ahead of it.
+    room: usize,
+    /// The node has no room for what is to be kept, and that was told.
     refused: bool,
-    /// The packets of the tables that were made last.
-    made: Option<Made>,
+    inserted: Inserted,
 }
 
 /// Where one begins.
@@ -55,18 +60,21 @@ struct Mark {
     start: Start,
 }
 
-#[derive(Debug)]
-struct Made {
-    position: Position,
-    tables: Arc<Tables>,
-    packets: Option<Arc<[u8]>>,
-}
-
 impl History {
     /// Of a stream of which nothing has come yet.
     pub fn new(join: Join, keep: Keep, share: Share) -> History {
-        let marks = VecDeque::new();
-        History { join, keep, share, marks, start: None, kept: 0, refused: false, made: None }
+        History {
+            join,
+            keep,
+            share,
+            marks: VecDeque::new(),
+            start: None,
+            kept: 0,
+            lacked: 0,
+            room: 0,
+            refused: false,
+            inserted: Inserted::default(),
+        }
     }
 
     /// Bytes before the head that the ring is to keep for who joins.
@@ -77,12 +85,16 @@ impl History {
     /// Looks at what has come by the connection there is. Answers why who joins now begins at the
     /// head, if it would have begun before that until now.
     pub fn look(&mut self, fill: Option<&Fill>, ring: &Ring, now: Instant) -> Option<Lost> {
-        let Some(fill) = fill.filter(|_| self.join != Join::Live) else {
+        let Some(fill) = fill else {
             self.forget();
+            self.inserted.forget();
+            // It is there for who lags, up to a switch to another upstream.
+            self.share(self.lacked);
             return None;
         };
         let head = ring.head();
-        let floor = self.floor(head, now).max(ring.tail());
+        let oldest = self.floor(head, now);
+        let floor = oldest.max(ring.tail());
         let point = fill.points().start(floor);
         let point = point.map(|point| Start {
             position: point.position,
@@ -92,19 +104,21 @@ impl History {
         self.mark(point.as_ref(), fill, head, now);
         let start = match self.join {
             Join::Seconds(ago) => self.marked(ago, floor, now),
-            Join::RandomAccess | Join::Live => point,
+            Join::RandomAccess => point,
+            Join::Live => None,
         };
         let before = std::mem::replace(&mut self.start, start).is_some();
         // Also where it may yet begin, as the next packets will tell.
         let searched = fill.probe().content().map_or(0, Content::searched);
         let wanted = self.start.as_ref().map_or(0, |start| head.since(start.position));
-        let searched = searched.min(head.since(floor));
+        let searched = if self.join == Join::Live { 0 } else { searched.min(head.since(floor)) };
         // By another connection there may be none yet.
         let lost = before && self.start.is_none() && fill.points().are_known();
         self.kept = wanted.max(searched);
-        // The blocks that the ring keeps for that.
-        let blocks = if self.kept == 0 { 0 } else { self.kept.div_ceil(BLOCK_BYTES) + 1 };
-        if !self.share.resize(blocks * BLOCK_BYTES) {
+        // Those who lag come after those who join: without room they go on at the head.
+        let is_there = self.share(self.kept.max(self.lacked));
+        self.room = if is_there { head.since(oldest) } else { 0 };
+        if !is_there && !self.share(self.kept) {
             self.forget();
             return (!std::mem::replace(&mut self.refused, true)).then_some(Lost::Node);
         }
@@ -112,10 +126,21 @@ impl History {
         lost.then_some(Lost::History)
     }
 
+    /// Somebody lacks so much of what came last; who lags no further than `limit` does not count.
+    pub fn lend(&mut self, lacked: usize, limit: usize) {
+        self.lacked = if lacked > limit { lacked } else { 0 };
+    }
+
+    /// Takes a share that is so many bytes of the ring, in its blocks. Answers whether there is.
+    fn share(&mut self, bytes: usize) -> bool {
+        let blocks = if bytes == 0 { 0 } else { bytes.div_ceil(BLOCK_BYTES) + 1 };
+        self.share.resize(blocks * BLOCK_BYTES)
+    }
+
     /// The connection is over, or there is no room: who joins begins at the head.
     fn forget(&mut self) {
         self.marks.clear();
-        (self.start, self.kept, self.made) = (None, 0, None);
+        (self.start, self.kept) = (None, 0);
         self.share.resize(0);
     }
 
@@ -149,7 +174,7 @@ impl History {
         if self.marks.back().is_none_or(due) {
             let start = point.cloned().unwrap_or_else(|| Start {
                 position: head,
-                tables: tables(fill),
+                tables: fill.tables(),
                 joined: Joined::Packet,
             });
             self.marks.push_back(Mark { at: now, head, start });
@@ -167,54 +192,24 @@ impl History {
     /// Where who joins now begins, and the packets of the tables that it gets before that, with
     /// counters that those in the stream follow. Nothing is before a stream that is joined live.
     pub fn begin(&mut self, fill: Option<&Fill>, ring: &Ring) -> (Start, Option<Arc<[u8]>>) {
-        let tables = fill.map(tables).unwrap_or_default();
+        let tables = fill.map(Fill::tables).unwrap_or_default();
         let at_head = Start { position: ring.head(), tables, joined: Joined::Packet };
         let start = self.start.clone().filter(|start| start.position >= ring.tail());
         let start = start.unwrap_or(at_head);
         let Some(fill) = fill.filter(|_| self.join != Join::Live) else { return (start, None) };
-        let is_it = |made: &&Made| {
-            made.position == start.position && Arc::ptr_eq(&made.tables, &start.tables)
-        };
-        if let Some(made) = self.made.as_ref().filter(is_it) {
-            return (start, made.packets.clone());
-        }
-        let packets = packets(&start, fill, ring);
-        let tables = Arc::clone(&start.tables);
-        self.made = Some(Made { position: start.position, tables, packets: packets.clone() });
+        let Start { position, tables, .. } = &start;
+        let packets = self.inserted.packets(*position, tables, Before::Nothing, fill, ring);
         (start, packets)
     }
-}
 
-/// The current tables of a connection.
-fn tables(fill: &Fill) -> Arc<Tables> {
-    fill.probe().content().map(|content| Arc::clone(content.tables())).unwrap_or_default()
-}
-
-/// The packets of the tables at `start`. Where the ring has none of a PID from there on, the next
-/// one to come follows them.
-fn packets(start: &Start, fill: &Fill, ring: &Ring) -> Option<Arc<[u8]>> {
-    let mut next: Vec<(Pid, Option<u8>)> =
-        start.tables.pids().into_iter().map(|pid| (pid, None)).collect();
-    let mut missing = next.len();
-    for bytes in ring.packets(start.position) {
-        if missing == 0 {
-            break;
-        }
-        let [a, b, c, d, ..] = *bytes;
-        let Some(header) = Header::new([a, b, c, d]) else { continue };
-        let of_it = |one: &&mut (Pid, Option<u8>)| one.0 == header.pid() && one.1.is_none();
-        if let Some((_, counter)) = next.iter_mut().find(of_it) {
-            // One without payload has the counter of the one before it (ISO/IEC 13818-1, 2.4.3.3).
-            let after = u8::from(!header.has_payload());
-            *counter = Some(header.continuity().wrapping_add(after));
-            missing -= 1;
-        }
+    /// What becomes of those who lag further than `limit`.
+    pub fn resync<'a>(
+        &'a mut self,
+        slow: Slow,
+        limit: usize,
+        fill: Option<&'a Fill>,
+        ring: &'a Ring,
+    ) -> Resync<'a> {
+        Resync { slow, limit, room: self.room, ring, fill, inserted: &mut self.inserted }
     }
-    let mut packets = Vec::new();
-    let counter = |pid| {
-        let seen = next.iter().find(|(known, _)| *known == pid).and_then(|(_, counter)| *counter);
-        seen.unwrap_or_else(|| fill.probe().next_counter(pid))
-    };
-    start.tables.write(counter, &mut packets);
-    (!packets.is_empty()).then(|| packets.into())
 }

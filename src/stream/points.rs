@@ -137,6 +137,12 @@ impl Points {
         points.min_by_key(|point| point.position)
     }
 
+    /// The same, if every program has one there.
+    pub fn of_all(&self, floor: Position) -> Option<&Point> {
+        let all = self.programs.iter().all(|program| program.from(floor).is_some());
+        self.start(floor).filter(|_| all)
+    }
+
     /// Whether there has been any.
     pub fn are_known(&self) -> bool {
         !self.programs.is_empty()

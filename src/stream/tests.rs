@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Join, Keep, Reception, Remote};
+use crate::config::{Join, Keep, Reception, Remote, Slow};
 use crate::http::request::{Parsed, parse};
 use crate::http::via::{Pseudonym, Via};
 use crate::limits::{
@@ -26,6 +26,7 @@ use crate::viewer::{Connection, State};
 mod fed;
 mod joining;
 pub(crate) mod programs;
+mod slow;
 mod switching;
 
 /// A stream with a connected upstream, driven by hand.
@@ -73,6 +74,7 @@ impl Bench {
                 Keep::default(),
                 Allotment::new(HISTORY_BYTES_OF_NODE_MAX).share(),
             ),
+            slow: Slow::RandomAccess,
             pacing_percent: None,
             gate: Arc::new(Gate::new(Some(VIEWERS_MAX), Pseudonym::new(&RandomState::new(), PATH))),
             preamble: None,
@@ -407,6 +409,13 @@ fn when_the_upstream_ends_viewers_get_all_of_it_and_then_the_end() {
     assert_eq!(due - bench.now, Duration::from_secs(10), "reconnect after the attempt's start");
 }
 
+/// Whether it is a packet of [`Bench::send`], or one that signals a skip.
+fn is_whole(packet: &[u8]) -> bool {
+    let of_stream = packet[4..] == [packet[4]; 184];
+    let signals = packet[3] & 0x30 == 0x20 && packet[4..6] == [183, 0x80];
+    packet[0] == 0x47 && packet.len() == PACKET_BYTES && (of_stream || signals)
+}
+
 /// What brought a node down once: the ring moves on behind the back of one who is ending.
 #[test]
 fn one_who_is_ending_survives_the_next_upstream() {
@@ -442,7 +451,7 @@ fn one_who_is_ending_survives_the_next_upstream() {
     }
     let got = reading.join().unwrap().unwrap();
     assert_eq!((got.len() - 4) % PACKET_BYTES, 0);
-    assert!(got[4..].chunks(PACKET_BYTES).all(|p| p[0] == 0x47 && p[4..] == [p[4]; 184]));
+    assert!(got[4..].chunks(PACKET_BYTES).all(is_whole));
     assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"finished\""), 1);
 }
 
@@ -527,8 +536,7 @@ fn told_to_stop_every_viewer_ends_on_a_packet_boundary() {
     }
     for got in [drained, reading].map(|thread| thread.join().unwrap().unwrap()) {
         assert_eq!((got.len() - 4) % PACKET_BYTES, 0);
-        let whole = got[4..].chunks(PACKET_BYTES).all(|p| p[0] == 0x47 && p[4..] == [p[4]; 184]);
-        assert!(whole, "whole packets to the end");
+        assert!(got[4..].chunks(PACKET_BYTES).all(is_whole), "whole packets to the end");
     }
 }
 

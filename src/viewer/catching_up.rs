@@ -9,7 +9,7 @@ use restreamer_sys::{Moved, file};
 use super::allowance::Allowance;
 use super::stall::Stall;
 use crate::http::response::Outgoing;
-use crate::limits::{CATCH_UP_BYTES_PER_TURN_MAX, LAG_BYTES_MAX, SLICES_MAX};
+use crate::limits::{CATCH_UP_BYTES_PER_TURN_MAX, LAG_BYTES_MAX, PACKET_BYTES, SLICES_MAX};
 use crate::metrics::StreamCounts;
 use crate::ring::{Position, Ring};
 
@@ -17,8 +17,12 @@ use crate::ring::{Position, Ring};
 #[derive(Debug)]
 pub struct CatchingUp {
     /// Goes out before anything of the ring: the response head and what every viewer gets first, or
-    /// the rest of a packet.
+    /// the rest of a packet; then packets that are put in there.
     first: First,
+    /// What it has had so far.
+    had: Had,
+    /// It was skipped, and has had nothing since but the rest of a packet.
+    skipped: bool,
     /// The next byte of the ring that it gets.
     position: Position,
     /// Its socket is full; the kernel will say when it is not.
@@ -28,7 +32,7 @@ pub struct CatchingUp {
     waited: bool,
     /// Its socket is paced.
     paced: bool,
-    /// How far behind it was when it joined.
+    /// How far behind it was when it joined, or was skipped.
     joined_behind: usize,
     /// How far behind it may be because of that: less and less, as it catches up.
     leeway: usize,
@@ -39,17 +43,18 @@ pub struct CatchingUp {
 /// What goes out before the bytes of the ring.
 #[derive(Debug, Default)]
 struct First {
-    answer: Outgoing,
-    /// Packets of the tables that those of the ring belong to.
-    tables: Option<Arc<[u8]>>,
+    /// An answer, or the rest of a packet.
+    begun: Outgoing,
+    /// Packets that the stream does not have: tables, and what signals that it does not go on.
+    inserted: Option<Arc<[u8]>>,
     sent: usize,
-    /// The rest of a packet, and not what comes before the stream: it counts.
+    /// What was begun is a packet of the stream: it counts.
     of_stream: bool,
 }
 
 impl First {
     fn len(&self) -> usize {
-        self.answer.len() + self.tables.as_ref().map_or(0, |tables| tables.len())
+        self.begun.len() + self.inserted.as_ref().map_or(0, |inserted| inserted.len())
     }
 
     fn is_sent(&self) -> bool {
@@ -58,11 +63,42 @@ impl First {
 
     /// What is left of it.
     fn rest(&self) -> [IoSlice<'_>; 3] {
-        let [head, body] = self.answer.after(self.sent);
-        let of_tables = self.sent.saturating_sub(self.answer.len());
-        let tables = self.tables.as_ref().and_then(|all| all.get(of_tables..));
-        [head, body, IoSlice::new(tables.unwrap_or_default())]
+        let [head, body] = self.begun.after(self.sent);
+        let of_inserted = self.sent.saturating_sub(self.begun.len());
+        let inserted = self.inserted.as_ref().and_then(|all| all.get(of_inserted..));
+        [head, body, IoSlice::new(inserted.unwrap_or_default())]
     }
+
+    /// Leaves out what was to be inserted, but for the rest of a packet that has begun.
+    fn cut(&mut self) {
+        let of_inserted = self.sent.saturating_sub(self.begun.len());
+        let inserted = self.inserted.take().unwrap_or_default();
+        if of_inserted > 0 {
+            let end = of_inserted.next_multiple_of(PACKET_BYTES).min(inserted.len());
+            let head = inserted[of_inserted..end].to_vec();
+            *self = First { begun: Outgoing { head, body: None }, ..First::default() };
+        }
+    }
+}
+
+/// What a viewer has had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Had {
+    /// No packet.
+    Nothing,
+    /// Packets of tables alone.
+    Tables,
+    /// Packets of the stream.
+    Stream,
+}
+
+/// Where a viewer goes on who is skipped.
+#[derive(Clone, Debug)]
+pub struct Landing {
+    /// The first packet of the stream that it gets; not before where it stands.
+    pub position: Position,
+    /// What it gets before that.
+    pub inserted: Option<Arc<[u8]>>,
 }
 
 /// How far a viewer came.
@@ -79,14 +115,14 @@ pub enum Came {
 impl CatchingUp {
     /// Gets the answer (response head and preamble), then the stream from `position` on.
     pub fn joining(answer: Outgoing, position: Position) -> CatchingUp {
-        let first = First { answer, ..First::default() };
-        CatchingUp { first, ..CatchingUp::at(position) }
+        let first = First { begun: answer, ..First::default() };
+        CatchingUp { first, had: Had::Nothing, ..CatchingUp::at(position) }
     }
 
     /// The same, with packets of the tables before the stream.
     #[must_use]
     pub fn with_tables(mut self, tables: Option<Arc<[u8]>>) -> CatchingUp {
-        self.first.tables = tables;
+        self.first.inserted = tables;
         self
     }
 
@@ -103,6 +139,8 @@ impl CatchingUp {
     pub fn at(position: Position) -> CatchingUp {
         CatchingUp {
             first: First::default(),
+            had: Had::Stream,
+            skipped: false,
             position,
             blocked: false,
             waited: false,
@@ -133,9 +171,16 @@ impl CatchingUp {
         self.paced
     }
 
+    /// Whether it has had packets, if only of tables: what it gets elsewhere does not go on from
+    /// them.
+    pub fn has_had_packets(&self) -> bool {
+        self.had != Had::Nothing
+    }
+
     /// How far it may lag where `limit` is for those who have nobody to wait for but themselves.
+    /// Who was skipped and has had nothing since loses nothing by being skipped once more.
     pub fn may_lag(&self, limit: usize) -> usize {
-        let of_socket = limit.max(self.leeway);
+        let of_socket = if self.skipped { limit } else { limit.max(self.leeway) };
         let of_us = LAG_BYTES_MAX + self.joined_behind;
         if self.waited { of_socket.max(of_us) } else { of_socket }
     }
@@ -199,24 +244,28 @@ impl CatchingUp {
         }
     }
 
-    /// Moves on to the head, over everything but the rest of the packet it stands in. Who has had
-    /// nothing of the stream yet, but waits for what comes before it, misses nothing by that.
-    pub fn skip(&mut self, ring: &Ring, counts: &mut StreamCounts) {
-        (self.waited, self.joined_behind, self.leeway) = (false, 0, 0);
-        if !self.first.is_sent() && !self.first.of_stream {
-            if self.first.sent <= self.first.answer.len() {
-                // They belong to what it does not get any more.
-                self.first.tables = None;
-            }
-            self.position = ring.head();
-            return;
+    /// Moves on, over everything but the rest of the packet it stands in. Who has had nothing of
+    /// the stream yet, but waits for what comes before it, misses nothing by that. Answers whether
+    /// it had had something since it was skipped before: if not, both are one skip, and what was to
+    /// go before the stream there goes out no more.
+    pub fn skip(&mut self, ring: &Ring, to: Landing, counts: &mut StreamCounts) -> bool {
+        if self.first.is_sent() {
+            self.keep_rest(ring);
+        } else {
+            self.first.cut();
         }
-        self.keep_rest(ring);
-        let head = ring.head();
-        counts.skips += 1;
-        counts.packets_dropped += head.packets_since(self.position);
-        counts.bytes_dropped += head.since(self.position) as u64;
-        self.position = head;
+        self.first.inserted = to.inserted;
+        let from = std::mem::replace(&mut self.position, to.position);
+        let behind = ring.head().since(to.position);
+        (self.waited, self.joined_behind, self.leeway) = (false, behind, 2 * behind);
+        if self.had < Had::Stream {
+            return false;
+        }
+        let again = std::mem::replace(&mut self.skipped, true);
+        counts.skips += u64::from(!again);
+        counts.packets_dropped += to.position.packets_since(from);
+        counts.bytes_dropped += to.position.since(from) as u64;
+        !again
     }
 
     /// Takes a copy of the rest of the packet it stands in, so that the ring may move on.
@@ -224,8 +273,8 @@ impl CatchingUp {
         if self.position.into_packet() != 0 {
             // What goes out first was sent long before the middle of a packet was reached.
             assert!(self.first.is_sent(), "two packets begun at once");
-            let answer = Outgoing { head: ring.rest_of_packet(self.position), body: None };
-            self.first = First { answer, of_stream: true, ..First::default() };
+            let begun = Outgoing { head: ring.rest_of_packet(self.position), body: None };
+            self.first = First { begun, of_stream: true, ..First::default() };
             self.position = self.next_stop();
         }
     }
@@ -239,22 +288,27 @@ impl CatchingUp {
         before + ring.slices(self.position, to.max(self.position), &mut slices[before..])
     }
 
-    fn take(&mut self, mut bytes: usize, counts: &mut StreamCounts) {
-        let part = bytes.min(self.first.len() - self.first.sent);
-        if part > 0 {
-            self.first.sent += part;
-            bytes -= part;
-            let done = self.first.is_sent();
-            if self.first.of_stream {
-                counts.catching_up_bytes += part as u64;
-                counts.packets_sent += u64::from(done);
-            }
-            if done {
-                self.first = First::default();
-            }
+    fn take(&mut self, bytes: usize, counts: &mut StreamCounts) {
+        let of_begun = bytes.min(self.first.begun.len().saturating_sub(self.first.sent));
+        let of_first = bytes.min(self.first.len() - self.first.sent);
+        let of_ring = bytes - of_first;
+        self.first.sent += of_first;
+        if self.first.of_stream && of_begun > 0 {
+            counts.catching_up_bytes += of_begun as u64;
+            counts.packets_sent += u64::from(self.first.sent >= self.first.begun.len());
         }
-        let reached = self.position.advanced(bytes);
-        counts.catching_up_bytes += bytes as u64;
+        if of_first > of_begun {
+            self.had = self.had.max(Had::Tables);
+        }
+        if of_ring > 0 {
+            self.had = Had::Stream;
+        }
+        self.skipped &= bytes == of_begun;
+        if self.first.is_sent() {
+            self.first = First::default();
+        }
+        let reached = self.position.advanced(of_ring);
+        counts.catching_up_bytes += of_ring as u64;
         counts.packets_sent += reached.packets_since(self.position);
         self.position = reached;
     }

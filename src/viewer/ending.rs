@@ -75,6 +75,8 @@ impl Ending {
         Ok(match self.rest.advance(socket, ring, self.until, allowance, counts)? {
             Came::There => Some(self.why),
             Came::Left => Some(Departure::Left),
+            // Of who goes for being too slow it was to be expected.
+            Came::Part if now >= self.deadline && self.why == Departure::TooSlow => Some(self.why),
             Came::Part if now >= self.deadline => Some(Departure::TooSlowToEnd),
             Came::Part => None,
         })

@@ -81,7 +81,11 @@ impl Verifier {
 
     /// Asserts what holds for a viewer that keeps up: every packet, once, in order, as it was sent.
     pub fn assert_perfect(&self, who: &str) {
-        assert_eq!((self.torn, self.lost, self.repeated), (0, 0, 0), "{who}: {self:?}");
+        assert_eq!(
+            (self.torn, self.lost, self.repeated, self.signals),
+            (0, 0, 0, 0),
+            "{who}: {self:?}"
+        );
         assert!(self.packets > 0, "{who} got nothing");
     }
 

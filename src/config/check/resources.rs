@@ -13,7 +13,7 @@ use super::super::remote::{Remote, RemoteKind};
 use super::super::section::{Field, Items};
 use super::super::web::UrlError;
 use super::super::{
-    Api, ApiConfig, Join, Keep, OnLoss, StaticConfig, StaticRemote, StreamConfig, WebAddress,
+    Api, ApiConfig, Join, Keep, OnLoss, Slow, StaticConfig, StaticRemote, StreamConfig, WebAddress,
 };
 use super::users;
 use crate::limits::{
@@ -88,6 +88,7 @@ impl Served {
                     hot: resource.hot.or(false),
                     join: resource.join.or(Join::RandomAccess),
                     keep: resource.keep.or(Keep::default()),
+                    slow: resource.slow.or(Slow::RandomAccess),
                     pacing_percent: resource.pacing.or(Some(PACING_PERCENT_DEFAULT)),
                     congestion: congestion.filter(|name| !name.is_empty()),
                     authentication,

@@ -1,13 +1,14 @@
-//! Where a new viewer of a stream begins, in one of its shapes, and what goes with that.
+//! Where a new viewer of a stream begins and where a slow one goes on, each in one of its shapes, and
+//! what goes with that.
 //!
-//! Owns the shapes and the bounds of `join`, `history` and `pacing`. Driven by `resources`.
+//! Owns the shapes and the bounds of `join`, `history`, `slow` and `pacing`. Driven by `resources`.
 
 use std::time::Duration;
 
 use super::super::problem::{ProblemKind, Problems};
 use super::super::section::{Field, Section, wrong_type};
 use super::super::tree::Value;
-use super::super::{Join, Keep};
+use super::super::{Join, Keep, Slow};
 use crate::limits::{
     HISTORY_BYTES_MAX, HISTORY_SECONDS_MAX, HISTORY_SECONDS_MIN, PACING_MAX, PACING_MIN,
 };
@@ -47,6 +48,22 @@ pub(super) fn history(stream: &Section<'_>, problems: &mut Problems) -> Field<Ke
         },
         _ => {
             problems.error(at, wrong_type("a number or an object", node));
+            Field::Refused
+        }
+    }
+}
+
+/// Reads `slow`.
+pub(super) fn slow(stream: &Section<'_>, problems: &mut Problems) -> Field<Slow> {
+    let Some((at, node)) = stream.node("slow") else { return Field::Absent };
+    match &node.value {
+        Value::Text(word) if word.is_empty() => Field::Absent,
+        Value::Text(word) if word == "random_access" => Field::Given(at, Slow::RandomAccess),
+        Value::Text(word) if word == "packets" => Field::Given(at, Slow::Packets),
+        Value::Text(word) if word == "disconnect" => Field::Given(at, Slow::Disconnect),
+        _ => {
+            let words = "`random_access`, `packets` or `disconnect`";
+            problems.error(at, wrong_type(words, node));
             Field::Refused
         }
     }

@@ -5,7 +5,7 @@
 
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
-use super::super::{Join, Keep, OnLoss, Reception};
+use super::super::{Join, Keep, OnLoss, Reception, Slow};
 use super::joining;
 use super::losing;
 use super::users::{self, Login};
@@ -29,6 +29,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "congestion",
     "join",
     "history",
+    "slow",
     "pacing",
     "on_loss",
     "cache",
@@ -62,6 +63,7 @@ const OF_STREAMS: &[&str] = &[
     "congestion",
     "join",
     "history",
+    "slow",
     "pacing",
     "on_loss",
 ];
@@ -79,6 +81,7 @@ pub(in crate::config) struct Resource {
     pub(in crate::config) hot: Field<bool>,
     pub(in crate::config) join: Field<Join>,
     pub(in crate::config) keep: Field<Keep>,
+    pub(in crate::config) slow: Field<Slow>,
     /// In percent; `None` is off.
     pub(in crate::config) pacing: Field<Option<u32>>,
     pub(in crate::config) on_loss: Field<OnLoss>,
@@ -134,6 +137,7 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         hot: section.flag("hot", problems),
         join: joining::join(section, problems),
         keep: joining::history(section, problems),
+        slow: joining::slow(section, problems),
         pacing: joining::pacing(section, problems),
         on_loss: losing::on_loss(section, problems),
         congestion: congestion(section, problems),

@@ -114,6 +114,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (r#""history": 4000000"#, r#""history": {"seconds": "1"}"#, {
         "resources[0].history.seconds: expected a number, found a string"
     }),
+    (r#""slow": "disconnect""#, r#""slow": "drop""#, {
+        "resources[0].slow: expected `random_access`, `packets` or `disconnect`, found a string"
+    }),
     (r#""pacing": 2.5"#, r#""pacing": 1.1"#, {
         "resources[0].pacing: 1.1 is not within 1.2 and 1000"
     }),

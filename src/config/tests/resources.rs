@@ -150,6 +150,7 @@ fn keys_of_another_type_have_no_effect() {
         ("congestion", "\"reno\""),
         ("join", "\"live\""),
         ("history", "1000"),
+        ("slow", "\"packets\""),
         ("pacing", "4"),
         ("on_loss", "\"cut\""),
         ("cache", "1"),
@@ -245,6 +246,26 @@ fn what_becomes_of_viewers_when_an_upstream_is_lost() {
     ] {
         assert_eq!(of(members), patience, "{members}");
     }
+}
+
+#[test]
+fn what_becomes_of_the_slow() {
+    let of = |member: &str| {
+        let all = format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1"{member}"#);
+        config(&resource(&all)).streams[0].slow
+    };
+    for (member, slow) in [
+        ("", Slow::RandomAccess),
+        (r#", "slow": """#, Slow::RandomAccess),
+        (r#", "slow": "random_access""#, Slow::RandomAccess),
+        (r#", "slow": "packets""#, Slow::Packets),
+        (r#", "slow": "disconnect""#, Slow::Disconnect),
+    ] {
+        assert_eq!(of(member), slow, "{member}");
+    }
+    let all = r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", "slow": false"#;
+    let said = "slow: expected `random_access`, `packets` or `disconnect`, found a boolean";
+    assert_eq!(everything(&resource(all)), format!("line 2: resources[0].{said}"));
 }
 
 #[test]

@@ -37,6 +37,7 @@ fn streams() -> Vec<StreamConfig> {
             hot: true,
             join: Join::Seconds(Duration::from_millis(1500)),
             keep: Keep::Bytes(4_000_000),
+            slow: Slow::Disconnect,
             pacing_percent: Some(250),
             on_loss: OnLoss::Hold(Duration::from_millis(4500)),
             congestion: Some("bbr".to_owned()),

@@ -26,6 +26,7 @@ impl Bench {
                     Keep::default(),
                     Allotment::new(HISTORY_BYTES_OF_NODE_MAX).share(),
                 ),
+                slow: Slow::RandomAccess,
                 pacing_percent: None,
                 gate: Arc::clone(self.stream.gate()),
                 preamble: None,

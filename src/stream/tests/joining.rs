@@ -5,16 +5,16 @@ use super::*;
 use crate::limits::BLOCK_BYTES;
 
 /// A stream of one program, driven by hand.
-struct Channel {
-    bench: Bench,
-    program: Program,
+pub(super) struct Channel {
+    pub(super) bench: Bench,
+    pub(super) program: Program,
     pats: u8,
     /// All that was sent.
-    sent: Vec<u8>,
+    pub(super) sent: Vec<u8>,
 }
 
 impl Channel {
-    fn new(join: Join, keep: Keep) -> Channel {
+    pub(super) fn new(join: Join, keep: Keep) -> Channel {
         let mut bench = Bench::framed(Framing::Raw, None);
         let allotment = Allotment::new(HISTORY_BYTES_OF_NODE_MAX);
         bench.stream.history = History::new(join, keep, allotment.share());
@@ -23,7 +23,7 @@ impl Channel {
     }
 
     /// Sends packets in one turn; answers where they begin.
-    fn send(&mut self, packets: &[[u8; PACKET_BYTES]]) -> usize {
+    pub(super) fn send(&mut self, packets: &[[u8; PACKET_BYTES]]) -> usize {
         let at = self.sent.len();
         for packets in packets.chunks(400) {
             self.bench.upstream.write_all(packets.as_flattened()).unwrap();
@@ -33,7 +33,7 @@ impl Channel {
         at
     }
 
-    fn tables(&mut self) -> usize {
+    pub(super) fn tables(&mut self) -> usize {
         let mut tables = pat(&[&self.program], self.pats);
         self.pats += 1;
         tables.extend(self.program.pmt());
@@ -41,7 +41,7 @@ impl Channel {
     }
 
     /// A whole picture, and the first packets of the next.
-    fn picture(&mut self, is_idr: bool, packets: usize) -> usize {
+    pub(super) fn picture(&mut self, is_idr: bool, packets: usize) -> usize {
         let picture = self.program.picture(is_idr, packets);
         self.send(&picture)
     }
