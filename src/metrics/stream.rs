@@ -62,11 +62,11 @@ impl Families {
             ),
             skips: counter(
                 "restreamer_skips_total",
-                "Times a slow viewer was skipped to the head.",
+                "Times a slow viewer was skipped: it goes on at a picture, or the newest packet.",
             ),
             feed_skips: counter(
                 "restreamer_feed_skips_total",
-                "Times a hot stream was skipped to the head for all viewers of a late worker.",
+                "Times a hot stream was skipped for all viewers of a late worker.",
             ),
             viewers: gauges(
                 r,

@@ -135,12 +135,13 @@ impl Stream {
         let mut left = Left::default();
         let gone = self.members.each_waiting(|viewer| {
             let before = (counts.catching_up_bytes, counts.packets_dropped);
+            let skipped = viewer.visit.packets_skipped;
             let served = match &viewer.state {
                 State::Ending(_) => end(viewer, &resync, now, allowance, counts),
                 _catching_up => catch_up(viewer, &mut resync, now, allowance, counts),
             };
             viewer.visit.bytes += counts.catching_up_bytes - before.0;
-            viewer.visit.packets_skipped += counts.packets_dropped - before.1;
+            viewer.visit.packets_skipped = skipped + counts.packets_dropped - before.1;
             let (blocked, position) = match &viewer.state {
                 State::CatchingUp(state) => (state.is_blocked(), state.position()),
                 State::Ending(state) => (state.is_blocked(), state.position()),

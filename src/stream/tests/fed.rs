@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 
 use restreamer_sys::pipe::Pipe;
 
+use super::joining::Channel;
 use super::*;
 use crate::stream::source::Fed;
 
@@ -139,6 +140,50 @@ fn a_part_that_does_not_read_holds_up_nobody() {
     assert!(owner.stream.on_deadline(owner.now));
     owner.work();
     assert!(!owner.stream.are_fed(), "nobody has read it in time");
+}
+
+/// Whose viewers are told, too.
+#[test]
+fn a_part_that_was_skipped_goes_on_at_a_picture_with_one_signal() {
+    let mut channel = Channel::new(Join::RandomAccess, Keep::default());
+    let mut part = channel.bench.part();
+    channel.bench.feed(&mut part);
+    channel.tables();
+    channel.picture(true, 10);
+    channel.picture(false, 20);
+    part.turn();
+    let (key, mut far) = part.viewer();
+    part.turn();
+    // The part does not come to read.
+    while channel.bench.metric("restreamer_feed_skips_total") == 0 {
+        channel.picture(true, 1500);
+        channel.picture(false, 20);
+    }
+    let place = channel.picture(true, 300);
+    channel.picture(false, 20);
+    let reading = std::thread::spawn(move || {
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).unwrap();
+        got
+    });
+    while channel.bench.metric("restreamer_lag_bytes") > 0
+        || part.turn()
+        || part.metric("restreamer_lag_bytes") > 0
+    {
+        channel.bench.work();
+        part.turn();
+        part.stream.on_viewer(key, Readiness { writable: true, ..Readiness::default() }, part.now);
+    }
+    part.stream.remove(key.index, Departure::Left, part.now);
+    let got = reading.join().unwrap();
+    let signals = slow::signals(&got[4..]);
+    assert_eq!(signals.len(), 3, "PAT, PMT and video, once: {signals:?}");
+    let after = &got[4 + (signals[2] + 3) * PACKET_BYTES..];
+    assert!(channel.sent.ends_with(after), "byte by byte");
+    assert!(after.len() > channel.sent.len() - place, "a picture");
+    let started = channel.sent.len() - after.len();
+    assert_eq!(channel.sent[started + 1], 0x41, "it begins with one");
+    assert_eq!(channel.bench.metric("restreamer_feed_skips_total"), 1);
 }
 
 #[test]

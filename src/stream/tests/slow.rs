@@ -69,7 +69,7 @@ impl Channel {
 }
 
 /// Where signals are, in packets; asserts that no packet is torn and no counter unfit.
-fn signals(got: &[u8]) -> Vec<usize> {
+pub(super) fn signals(got: &[u8]) -> Vec<usize> {
     let (packets, rest) = got.as_chunks::<PACKET_BYTES>();
     assert!(rest.is_empty(), "a packet is torn");
     let mut counters = Counters::new();
