@@ -78,9 +78,9 @@ impl Feed {
         self.end.get_or_insert((head, deadline));
     }
 
-    /// Gives one that is behind what it lacks, as far as its pipe takes it; where it lags too far it
-    /// is skipped, as viewers are, and that is counted: those who watch there get what is inserted
-    /// with the stream.
+    /// Gives one that is behind what it lacks, as far as its pipe takes it; where it lags too far
+    /// it is skipped, as viewers are, and that is counted: those who watch there get what is
+    /// inserted with the stream.
     pub fn catch_up(
         &mut self,
         resync: &mut Resync<'_>,

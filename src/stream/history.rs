@@ -1,8 +1,9 @@
 //! Where who joins begins, and what the ring keeps for that and for who lags.
 //!
 //! Owns the decision, the marks of where the head was (where seconds count), the packets that go
-//! before the stream and the stream's share of what the node's rings may keep. It never keeps bytes: the ring does, as far back as
-//! [`History::kept`] says. Driven by the stream, in every turn and when somebody joins.
+//! before the stream, and its share of what the node's rings may keep. It never keeps bytes: the
+//! ring does, as far back as [`History::kept`] says. Driven by the stream, in every turn and when
+//! somebody joins.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -96,7 +96,7 @@ impl<'a> Resync<'a> {
 
     /// Where a feed goes on that lags too far. Those who watch there are many: nobody is let go.
     pub fn of_feed(&mut self, state: &CatchingUp) -> Landing {
-        let floor = above(state);
+        let floor = self.floor(state);
         let point = self.fill.and_then(|fill| {
             let points = fill.points();
             points.of_all(floor).or_else(|| points.start(floor))
@@ -108,12 +108,19 @@ impl<'a> Resync<'a> {
         Landing { position: self.ring.head(), inserted: None }
     }
 
+    /// The least position by which one gains who goes on there. One that is further back than
+    /// anybody may lag is none: the program has had no picture since.
+    fn floor(&self, state: &CatchingUp) -> Position {
+        let oldest = self.ring.head().before(self.limit.max(self.room));
+        state.next_stop().advanced(1).max(oldest.unwrap_or(Position::START))
+    }
+
     fn place(&self, state: &CatchingUp, lag: usize) -> Place<&'a Point> {
         let Some(points) = self.fill.map(Fill::points) else {
             // Nothing comes, and what comes next may begin with a picture.
             return place(lag, self.room, None, None, true);
         };
-        let floor = above(state);
+        let floor = self.floor(state);
         place(lag, self.room, points.of_all(floor), points.start(floor), points.are_known())
     }
 
@@ -130,7 +137,25 @@ impl<'a> Resync<'a> {
     }
 }
 
-/// The least position by which one gains who goes on there.
-fn above(state: &CatchingUp) -> Position {
-    state.next_stop().advanced(1)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whether_it_waits_or_goes_on_and_where() {
+        let (of_all, of_some) = (Some('a'), Some('s'));
+        for (lag, of_all, of_some, known, expected) in [
+            (101, of_all, of_some, true, Place::Picture('a')),
+            (50, of_all, of_some, true, Place::Picture('a')),
+            // Not all have one ahead, as far as it may lag.
+            (50, None, of_some, true, Place::Here),
+            (100, None, None, true, Place::Here),
+            (101, None, of_some, true, Place::Picture('s')),
+            (101, None, None, true, Place::Head),
+            // There are none to wait for.
+            (50, None, None, false, Place::Head),
+        ] {
+            assert_eq!(place(lag, 100, of_all, of_some, known), expected, "{lag}");
+        }
+    }
 }

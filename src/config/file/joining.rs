@@ -1,5 +1,5 @@
-//! Where a new viewer of a stream begins and where a slow one goes on, each in one of its shapes, and
-//! what goes with that.
+//! Where a new viewer of a stream begins and where a slow one goes on, each in one of its shapes,
+//! and what goes with that.
 //!
 //! Owns the shapes and the bounds of `join`, `history`, `slow` and `pacing`. Driven by `resources`.
 

@@ -284,6 +284,34 @@ fn who_lags_takes_its_share_of_the_node() {
     assert!(allotment.share().resize(20 * BLOCK_BYTES), "it has given it back");
 }
 
+/// Of two programs one has no more pictures: it is waited for as far as history reaches.
+#[test]
+fn a_program_that_has_ended_keeps_nobody_from_the_other() {
+    let keep = 40 * BLOCK_BYTES;
+    let mut channel = Channel::new(Join::RandomAccess, Keep::Bytes(keep));
+    let mut other = Program::new(2, 0x200, 0x201);
+    let mut tables = programs::pat(&[&channel.program, &other], 0);
+    tables.extend(channel.program.pmt());
+    tables.extend(other.pmt());
+    channel.send(&tables);
+    channel.picture(true, 10);
+    let picture = [other.picture(true, 10), other.picture(false, 10)].concat();
+    channel.send(&picture);
+    let viewer = channel.stalled();
+    let mut most = 0;
+    while channel.bench.metric(SKIPS) == 0 {
+        channel.picture(true, 300);
+        most = most.max(channel.lag());
+    }
+    assert!(most > keep as u64 - 400 * PACKET_BYTES as u64, "{most}");
+    let place = channel.picture(true, 100);
+    channel.picture(false, 20);
+    let got = channel.take_all(viewer);
+    signals(&got);
+    assert!(got.len() < 2000 * PACKET_BYTES, "{}", got.len());
+    assert!(got.ends_with(&channel.sent[place..]));
+}
+
 /// Each program's newest picture is to be ahead, where each has any.
 #[test]
 fn two_programs_are_resumed_together() {
