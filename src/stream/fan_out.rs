@@ -103,7 +103,7 @@ impl Stream {
     pub(super) fn serve_feeds(&mut self, allowance: &mut Allowance, now: Instant) -> Left {
         let counts = &mut self.counts;
         let limit = self.limit.bytes().max(LAG_BYTES_MAX);
-        let fill = self.source.connected();
+        let fill = self.source.flowing();
         let mut resync = self.history.resync(self.slow, limit, fill, &self.ring);
         self.feeds
             .retain_mut(|feed| feed.catch_up(&mut resync, now, allowance, counts) == Fate::Stays);
@@ -130,7 +130,7 @@ impl Stream {
     /// too far.
     pub(super) fn serve_waiting(&mut self, allowance: &mut Allowance, now: Instant) -> Left {
         let (ring, counts) = (&self.ring, &mut self.counts);
-        let fill = self.source.connected();
+        let fill = self.source.flowing();
         let mut resync = self.history.resync(self.slow, self.limit.bytes(), fill, ring);
         let mut left = Left::default();
         let gone = self.members.each_waiting(|viewer| {
