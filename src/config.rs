@@ -14,6 +14,7 @@ mod check;
 mod door;
 mod excerpt;
 mod file;
+mod health;
 mod mask;
 mod network;
 mod problem;
@@ -36,6 +37,7 @@ use ipnet::IpNet;
 
 pub use address::{AddressError, HostPort, Listen, system_service};
 pub use door::{Door, DoorRate};
+pub use health::{Condition, Health};
 pub use mask::mask_passwords;
 pub use network::{canonical, parse_network};
 pub use problem::{Problem, ProblemKind};

@@ -4,6 +4,7 @@
 
 mod configuration;
 mod door;
+mod health;
 mod history;
 mod switching;
 mod upstreams;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use configuration::*;
 pub use door::*;
+pub use health::*;
 pub use history::*;
 pub use switching::*;
 pub use upstreams::*;

@@ -7,6 +7,7 @@
 
 pub mod content;
 pub mod door;
+pub mod health;
 pub mod notify;
 pub mod registry;
 pub mod resource;

@@ -120,17 +120,33 @@ struct Stream {
     path: String,
     state: String,
     last_error: Option<String>,
+    /// What is wrong with the connected upstream.
+    #[serde(default)]
+    conditions: Vec<String>,
 }
 
+/// Of an upstream with one of these there is nothing to watch. What else may be wrong with one may
+/// be as it should.
+const NOTHING: [&str; 2] = ["no_data", "no_sync"];
+
 impl Stream {
+    /// Connected, and something comes.
     fn is_connected(&self) -> bool {
-        self.state == "connected"
+        self.state == "connected" && self.nothing().is_none()
+    }
+
+    /// Why nothing comes.
+    fn nothing(&self) -> Option<&String> {
+        self.conditions.iter().find(|word| NOTHING.contains(&word.as_str()))
     }
 }
 
 impl fmt::Display for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is {}", self.path, self.state)?;
+        if let Some(nothing) = self.nothing() {
+            return write!(f, ", but nothing to watch comes ({nothing})");
+        }
         match &self.last_error {
             Some(error) if !self.is_connected() => write!(f, ": {error}"),
             _ => Ok(()),

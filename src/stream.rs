@@ -17,6 +17,7 @@ pub mod fan_out;
 pub mod feed;
 pub mod fill;
 pub mod gate;
+pub mod health;
 pub mod history;
 pub mod hold;
 pub mod inserted;

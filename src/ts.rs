@@ -23,6 +23,7 @@ pub mod random_access;
 pub mod restamp;
 pub mod section;
 mod sync;
+pub mod vitals;
 
 pub use content::Content;
 pub use continuity::{Continuity, Counters};
@@ -31,3 +32,4 @@ pub use pcr::{Pcr, Ticks};
 pub use pids::Pids;
 pub use probe::{Aligned, Counts, Probe};
 pub use random_access::{RandomAccess, RandomAccesses};
+pub use vitals::Vitals;

@@ -182,7 +182,7 @@ enum Change {
 use Change::{Gone, Named, To};
 
 /// The key whose line is changed, how, and the key that is blamed.
-const MISTAKES: [(&str, Change, &str); 50] = [
+const MISTAKES: [(&str, Change, &str); 52] = [
     ("listen", To("\"127.0.0.1\""), "listen"),
     ("listen", To("\":no-such-service\""), "listen"),
     ("listen", To("\"::1:80\""), "listen"),
@@ -212,6 +212,8 @@ const MISTAKES: [(&str, Change, &str); 50] = [
     ("resources[0].preamble", Named("preable"), "resources[0].preable"),
     ("resources[0].hot", Named("hut"), "resources[0].hut"),
     ("resources[0].congestion", To("\"c/bic\""), "resources[0].congestion"),
+    ("resources[0].health.no_data", To("0.5"), "resources[0].health.no_data"),
+    ("resources[0].health.bitrate.below", To("0"), "resources[0].health.bitrate.below"),
     ("resources[0].authentication.realm", To("\"\\u0007\""), "resources[0].authentication.realm"),
     ("resources[0].authentication.user", Named("usr"), "resources[0].authentication.usr"),
     ("resources[1].remote", To("\"tcp://127.0.0.1\""), "resources[1].remote"),

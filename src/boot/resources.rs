@@ -105,7 +105,8 @@ fn stream(
         .collect();
     let reconnect = making.config.reconnect;
     let schedule = Schedule::new(upstreams.len(), reconnect, |below| fastrand::usize(..below));
-    let failover = Failover::new(upstreams, schedule, making.config.read_timeout, status);
+    let failover = Failover::new(upstreams, schedule, making.config.read_timeout, status)
+        .watched(config.health);
     let log = log.new(o!("module" => "stream"));
     shown.metrics.switched(true);
     let preamble =

@@ -4,6 +4,7 @@
 //! that is `check`. Driven by `parse_with`. No `Debug` here: URLs hold passwords.
 
 mod door;
+mod health;
 mod joining;
 mod losing;
 mod notifications;

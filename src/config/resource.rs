@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::{Remote, Secret};
+use super::{Health, Remote, Secret};
 use crate::limits::{HISTORY_BYTES_DEFAULT, HOLD_SECONDS_DEFAULT, PACING_PERCENT_DEFAULT};
 
 /// One stream: where viewers ask for it and where it comes from.
@@ -34,6 +34,8 @@ pub struct StreamConfig {
     pub pacing_percent: Option<u32>,
     /// What becomes of viewers when an upstream is lost.
     pub on_loss: OnLoss,
+    /// How long something may be wrong with an upstream.
+    pub health: Health,
     /// Viewers of this stream at which more are refused; `None` is no limit.
     pub max_connections: Option<usize>,
     /// Whether its viewers are spread over all workers instead of being served by one.
@@ -50,6 +52,7 @@ impl StreamConfig {
     pub fn new(path: impl Into<String>, remotes: Vec<Remote>) -> StreamConfig {
         StreamConfig {
             path: path.into(),
+            health: Health::of_upstreams(remotes.len()),
             remotes,
             reception: Reception::default(),
             preamble: None,

@@ -277,6 +277,13 @@ pub(super) fn wrong_type(expected: &'static str, node: &Node) -> ProblemKind {
     ProblemKind::WrongType { expected, found: node.value.type_name() }
 }
 
+/// The complaint that a number is outside of a range that it may leave for nothing but 0.
+pub(super) fn not_within(found: f64, range: RangeInclusive<f64>) -> ProblemKind {
+    let (min, max) = range.into_inner();
+    let [found, min, max] = [found, min, max].map(|number| number.to_string());
+    ProblemKind::NotWithin { found, min, max }
+}
+
 fn text(node: &Node) -> Result<String, ProblemKind> {
     match &node.value {
         Value::Text(text) => Ok(text.clone()),

@@ -85,6 +85,17 @@ const WHOLE: &str = r#"{
             "slow": "disconnect",
             "pacing": 2.5,
             "on_loss": {"hold": 4.5},
+            "health": {
+                "no_data": 4.5,
+                "": "and so on",
+                "no_tables": 20,
+                "no_video": false,
+                "scrambled": 30,
+                "bitrate": {
+                    "below": 900000,
+                    "for": 60
+                }
+            },
             "cache": 0,
             "api": "",
             "token_query": true,

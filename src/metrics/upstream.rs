@@ -5,6 +5,7 @@ use std::time::Duration;
 use prometheus::{Counter, CounterVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::content::{self, ContentMetrics, Contents, INDICATORS};
+use super::health::{self, HealthMetrics, Shown};
 use super::registry::{counters, gauges, seconds};
 use super::status::UpstreamState;
 
@@ -20,6 +21,7 @@ pub(super) struct Families {
     continuity: IntCounterVec,
     transport: IntCounterVec,
     content: content::Families,
+    health: health::Families,
     datagrams: IntCounterVec,
     datagrams_odd: IntCounterVec,
     datagrams_cut: IntCounterVec,
@@ -69,6 +71,7 @@ impl Families {
                 "Packets with the transport error indicator (TR 101 290, 2.1).",
             ),
             content: content::Families::register(r),
+            health: health::Families::register(r),
             datagrams: counter("restreamer_datagrams_total", "Datagrams received."),
             datagrams_odd: counter(
                 "restreamer_datagrams_odd_total",
@@ -152,6 +155,7 @@ impl Families {
             continuity: of(&self.continuity),
             transport: of(&self.transport),
             content: self.content.of(&[path.to_owned(), url.to_owned()]),
+            health: self.health.of(&[path.to_owned(), url.to_owned()]),
             datagrams: of(&self.datagrams),
             datagrams_odd: of(&self.datagrams_odd),
             datagrams_cut: of(&self.datagrams_cut),
@@ -185,6 +189,7 @@ pub struct UpstreamMetrics {
     continuity: IntCounter,
     transport: IntCounter,
     content: ContentMetrics,
+    health: HealthMetrics,
     datagrams: IntCounter,
     datagrams_odd: IntCounter,
     datagrams_cut: IntCounter,
@@ -289,6 +294,16 @@ impl UpstreamMetrics {
     /// What the upstream sends, if it is connected and has told.
     pub fn contents(&self) -> Option<Contents> {
         self.content.get()
+    }
+
+    /// Shows what is wrong with the upstream, instead of what was shown before.
+    pub fn show_health(&self, shown: Shown) {
+        self.health.show(shown);
+    }
+
+    /// What is wrong with the upstream.
+    pub fn health(&self) -> Shown {
+        self.health.get()
     }
 
     /// Every error of TR 101 290 by the word for its indicator, since the start.

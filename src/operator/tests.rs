@@ -1,7 +1,12 @@
 use super::*;
 
 fn stream(path: &str, state: &str, error: Option<&str>) -> Stream {
-    Stream { path: path.to_owned(), state: state.to_owned(), last_error: error.map(str::to_owned) }
+    Stream {
+        path: path.to_owned(),
+        state: state.to_owned(),
+        last_error: error.map(str::to_owned),
+        conditions: Vec::new(),
+    }
 }
 
 fn health(status: &str) -> Health {
@@ -26,6 +31,24 @@ fn any_stream_all_of_them_or_some() {
     assert_eq!(of(&some("/c.ts")), Err(Illness::Unknown("/c.ts".to_owned())));
     let none = judge(&Live::default(), &streams[1..], &health("ok"), &Wishes::default());
     assert_eq!(none, Err(Illness::NoStream { streams: 1, first: ill.to_owned() }));
+}
+
+#[test]
+fn a_connection_by_which_nothing_comes_is_none() {
+    let of = |conditions: &[&str], wishes: &Wishes| {
+        let conditions = conditions.iter().map(|&word| word.to_owned()).collect();
+        let streams = [Stream { conditions, ..stream("/a.ts", "connected", None) }];
+        judge(&Live::default(), &streams, &health("ok"), wishes)
+    };
+    let all = Wishes { all: true, ..Wishes::default() };
+    for word in ["no_data", "no_sync"] {
+        let said = format!("/a.ts is connected, but nothing to watch comes ({word})");
+        assert_eq!(of(&[word], &all), Err(Illness::Stream(said.clone())));
+        let none = of(&["bitrate", word], &Wishes::default());
+        assert_eq!(none, Err(Illness::NoStream { streams: 1, first: said }));
+    }
+    // Radio, and what only some may see.
+    of(&["no_video", "scrambled", "bitrate", "no_tables"], &all).unwrap();
 }
 
 #[test]

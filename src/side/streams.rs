@@ -8,6 +8,7 @@ use crate::clock::seconds;
 use crate::limits::CONTENTS_FRESH_FOR;
 use crate::metrics::UpstreamMetrics;
 use crate::metrics::content::{self, Contents};
+use crate::metrics::health::{self, Shown as Ill};
 use crate::metrics::status::{Attempted, Outcome};
 use crate::resource::rates::Passed;
 use crate::resource::{Node, Shown};
@@ -21,6 +22,8 @@ pub struct Stream {
     state: &'static str,
     /// Seconds in this state.
     since_seconds: u64,
+    /// What is wrong with the connected upstream; the words of `health`.
+    conditions: Vec<&'static str>,
     /// The upstream in use or tried last.
     upstream: Option<String>,
     upstreams: Vec<String>,
@@ -42,11 +45,28 @@ pub struct Stream {
 #[derive(Debug, Serialize)]
 pub struct Sent {
     upstream: String,
+    health: Health,
     integrity: Integrity,
     /// Over the last second; 0 when nothing comes.
     bits_per_second: u64,
     /// Of the connection; none when there is none.
     programs: Vec<Program>,
+}
+
+/// What is wrong with an upstream.
+#[derive(Debug, Serialize)]
+pub struct Health {
+    /// "well" or "ill" while it is connected, "ended" from the end of its connection to the next
+    /// one if that was an orderly one, else "unused".
+    state: &'static str,
+    conditions: Vec<Condition>,
+}
+
+/// One of those that hold.
+#[derive(Debug, Serialize)]
+pub struct Condition {
+    condition: &'static str,
+    since_seconds: u64,
 }
 
 /// Errors since the start, by their indicators in TR 101 290.
@@ -128,6 +148,7 @@ fn stream(shown: &Shown, rate: Passed, now: Instant) -> Stream {
     let last = status.last();
     Stream {
         path: shown.path.clone(),
+        conditions: last.map_or(Vec::new(), |begun| conditions(shown, begun.upstream)),
         state: status.state.word(),
         since_seconds: now.saturating_duration_since(status.since).as_secs(),
         upstream: last.and_then(|begun| url(shown, begun.upstream)),
@@ -157,10 +178,35 @@ fn sent(url: &str, metrics: &UpstreamMetrics, now: Instant) -> Sent {
     let programs = contents.iter().flat_map(|contents| &contents.programs);
     Sent {
         upstream: url.to_owned(),
+        health: health(&metrics.health(), now),
         integrity: Integrity { errors: metrics.integrity(), scrambled, table_changes },
         bits_per_second: contents.as_ref().filter(|_| fresh).map_or(0, |of| of.bits_per_second),
         programs: programs.map(|program| self::program(program, fresh, now)).collect(),
     }
+}
+
+/// What is wrong with an upstream, if it is connected.
+fn conditions(shown: &Shown, upstream: usize) -> Vec<&'static str> {
+    match shown.upstreams.get(upstream).map(|(_, metrics)| metrics.health()) {
+        Some(Ill::Watched(held)) => held.into_iter().map(|(of, _)| of.word()).collect(),
+        Some(Ill::Unused | Ill::Ended(_)) | None => Vec::new(),
+    }
+}
+
+fn health(shown: &Ill, now: Instant) -> Health {
+    let condition = |condition, since| {
+        let since_seconds = now.saturating_duration_since(since).as_secs();
+        Condition { condition, since_seconds }
+    };
+    let (state, conditions) = match shown {
+        Ill::Unused => ("unused", Vec::new()),
+        Ill::Ended(since) => (health::ENDED, vec![condition(health::ENDED, *since)]),
+        Ill::Watched(held) => {
+            let state = if held.is_empty() { "well" } else { "ill" };
+            (state, held.iter().map(|&(of, since)| condition(of.word(), since)).collect())
+        }
+    };
+    Health { state, conditions }
 }
 
 fn program(program: &content::Program, fresh: bool, now: Instant) -> Program {

@@ -4,6 +4,8 @@
 //! attempt → *dialing* (an attempt is under way on its own thread) → *connected* → *waiting*, or
 //! *off* when there is to be no other attempt. Each attempt is told with its reason and its result.
 
+mod vigil;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,11 +15,13 @@ use slog::{Logger, info, o, warn};
 
 use super::contents::Report;
 use super::fill::{Fill, Rejoin};
+use super::health::Watch;
 use super::intake::Filled;
 use super::switch::Switched;
 use crate::clock::{earlier, seconds};
-use crate::config::{Reception, Remote, RemoteKind};
+use crate::config::{Health, Reception, Remote, RemoteKind};
 use crate::limits::{DATAGRAM_OVERHEAD_BYTES, DIAL_STACK_BYTES};
+use crate::metrics::health::Shown;
 use crate::metrics::status::Begun;
 use crate::metrics::{Reason, StreamStatus, UpstreamCounts, UpstreamMetrics, UpstreamState};
 use crate::ring::Ring;
@@ -31,6 +35,9 @@ pub struct Failover {
     upstreams: Vec<Upstream>,
     schedule: Schedule,
     read_timeout: Option<Duration>,
+    health: Health,
+    /// One of them has sent PAT and PMT.
+    tabled: bool,
     link: Link,
     /// Attempts so far.
     attempts: u64,
@@ -96,7 +103,14 @@ impl Upstream {
 enum Link {
     Waiting,
     Dialing(Begun),
-    Connected { upstream: usize, attempt: u64, since: Instant, fill: Box<Fill>, report: Report },
+    Connected {
+        upstream: usize,
+        attempt: u64,
+        since: Instant,
+        fill: Box<Fill>,
+        report: Report,
+        watch: Box<Watch>,
+    },
     Off,
 }
 
@@ -113,6 +127,8 @@ impl Failover {
             upstreams,
             schedule,
             read_timeout,
+            health: Health::default(),
+            tabled: false,
             link: Link::Waiting,
             attempts: 0,
             reason: Reason::Start,
@@ -161,9 +177,9 @@ impl Failover {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         match &self.link {
             Link::Waiting => self.schedule.due(now),
-            Link::Connected { fill, .. } => {
+            Link::Connected { fill, watch, .. } => {
                 let silent = self.read_timeout.map(|t| fill.last_data() + t);
-                earlier(silent, fill.deadline())
+                earlier(earlier(silent, fill.deadline()), Some(watch.due()))
             }
             Link::Dialing(_) | Link::Off => None,
         }
@@ -209,6 +225,7 @@ impl Failover {
         let Upstream { remote, metrics, log, .. } = &self.upstreams[number];
         metrics.attempted("ok", took);
         metrics.connected(true);
+        metrics.show_health(Shown::Watched(Vec::new()));
         metrics.state(UpstreamState::Connected);
         self.status.connected(now);
         info!(log, "upstream {} connected", remote.label(); "event" => "connected",
@@ -217,7 +234,8 @@ impl Failover {
         let goes_on = !self.before.is_empty();
         let fill = Box::new(if goes_on { fill.after(&self.before) } else { fill });
         let report = Report::new(now);
-        self.link = Link::Connected { upstream: number, attempt, since: now, fill, report };
+        let watch = Box::new(Watch::new(self.health, now));
+        self.link = Link::Connected { upstream: number, attempt, since: now, fill, report, watch };
     }
 
     fn fail(&mut self, begun: Begun, error: &DialError, now: Instant) {
@@ -262,8 +280,8 @@ impl Failover {
     /// Whether there is something to do though nothing has come. Joins a silent multicast group
     /// again, on a thread of its own: the kernel may take its time over it.
     pub fn is_due(&mut self, now: Instant) -> bool {
-        let Link::Connected { upstream, fill, .. } = &mut self.link else { return false };
-        let due = fill.deadline().is_some_and(|deadline| deadline <= now);
+        let Link::Connected { upstream, fill, watch, .. } = &mut self.link else { return false };
+        let due = fill.deadline().is_some_and(|deadline| deadline <= now) || watch.due() <= now;
         if let Some(Rejoin { membership, socket, first }) = fill.rejoin_due(now) {
             let log = self.upstreams[*upstream].log.clone();
             self.upstreams[*upstream].metrics.rejoined();
@@ -291,14 +309,15 @@ impl Failover {
         self.read_timeout.is_some_and(|timeout| now >= fill.last_data() + timeout)
     }
 
-    /// Closes an upstream that has sent nothing for too long. Answers whether it did.
+    /// Closes an upstream that has sent nothing, or nothing to watch, for too long. Answers whether
+    /// it did.
     pub fn give_up_silent(&mut self, ring: &mut Ring, now: Instant) -> bool {
         let silent = self.is_silent(now);
         if silent {
             let patience = self.read_timeout.unwrap_or_default();
             self.give_up(&Loss::Silent(patience), ring, now);
         }
-        silent
+        silent || self.give_up_ill(ring, now)
     }
 
     /// Lets go of the upstream; there will be no other attempt.
@@ -307,6 +326,7 @@ impl Failover {
         if let Link::Connected { upstream, .. } = self.link {
             self.upstreams[upstream].metrics.connected(false);
             self.upstreams[upstream].metrics.show(None);
+            self.upstreams[upstream].metrics.show_health(Shown::Unused);
         }
         self.link = Link::Off;
         if let Some(any) = self.upstreams.first() {
@@ -323,9 +343,11 @@ impl Failover {
 
     /// Lets go of the connected upstream; the next attempt is due when the schedule says.
     pub fn give_up(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
-        let Link::Connected { upstream: number, attempt, since, fill, .. } = &mut self.link else {
+        let Link::Connected { upstream: number, attempt, since, fill, watch, .. } = &mut self.link
+        else {
             return;
         };
+        let never_well = matches!(loss, Loss::Unhealthy(of, _) if !watch.was_well(*of));
         let (number, attempt, up) = (*number, *attempt, now.saturating_duration_since(*since));
         fill.finish(ring, &mut self.counts);
         if fill.is_open() {
@@ -335,7 +357,15 @@ impl Failover {
         self.upstreams[number].metrics.connected(false);
         self.upstreams[number].metrics.show(None);
         self.upstreams[number].metrics.lost(loss.kind());
-        self.schedule.lost(now);
+        let ended = matches!(loss, Loss::Ended);
+        let shown = if ended { Shown::Ended(now) } else { Shown::Unused };
+        self.upstreams[number].metrics.show_health(shown);
+        if never_well {
+            // As good as an attempt that took long and failed.
+            self.schedule.failed(now);
+        } else {
+            self.schedule.lost(now);
+        }
         let again = self.wait(number, Reason::Lost(loss.kind()), now);
         let Upstream { remote, log, .. } = &self.upstreams[number];
         let why = format!("upstream {} {loss}", remote.label());

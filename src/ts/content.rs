@@ -21,6 +21,7 @@ use super::probe::Counts;
 use super::programs::{Change, Programs, Tables};
 use super::random_access::{RandomAccess, RandomAccesses};
 use super::section::{Assembler, Found, SectionError, TABLE_CAT, TABLE_PAT, TABLE_PMT};
+use super::vitals::Vitals;
 use crate::limits::{ELEMENTARY_STREAMS_MAX, PACKET_BYTES, PROGRAMS_MAX, SLOTS_MAX};
 
 pub use super::elementary::Followed;
@@ -92,6 +93,7 @@ pub struct Content {
     changes: u64,
     /// Scrambled packets that were told of.
     counted: u64,
+    vitals: Vitals,
 }
 
 impl Content {
@@ -117,6 +119,7 @@ impl Content {
             faults: Faults::default(),
             changes: 0,
             counted: 0,
+            vitals: Vitals::default(),
         };
         content.assign();
         content
@@ -130,6 +133,11 @@ impl Content {
     /// Packets in the clear, and scrambled ones, of all PIDs.
     pub fn packets(&self) -> [u64; 2] {
         [self.delivered / PACKET_BYTES as u64 - self.scrambled, self.scrambled]
+    }
+
+    /// What tells whether it is alive.
+    pub fn vitals(&self) -> Vitals {
+        self.vitals
     }
 
     /// The elementary streams of the current tables, [`ELEMENTARY_STREAMS_MAX`] at most.
@@ -236,6 +244,7 @@ impl Content {
             Role::Other => {}
             Role::Tables { .. } => self.look_at_tables(slot, &packet, continuity),
             Role::Elementary(follow) => {
+                self.vitals.unit(&packet, follow.kind());
                 let access = follow.look(&packet, continuity, self.delivered, self.now);
                 self.tallies[slot].every = follow.is_searching();
                 if let Some(Access { place, pid, program }) = access {
@@ -264,8 +273,8 @@ impl Content {
 
     fn look_at_tables(&mut self, slot: usize, packet: &Packet<'_>, continuity: Continuity) {
         let Role::Tables { pid, assembler, watch } = &mut self.roles[slot] else { return };
-        let (pid, programs, faults, cat) =
-            (*pid, &mut self.programs, &mut self.faults, &mut self.cat);
+        let (pid, programs, faults, cat, vitals) =
+            (*pid, &mut self.programs, &mut self.faults, &mut self.cat, &mut self.vitals);
         let of_programs = slot >= FIXED_SLOTS || pid == Pid::PAT;
         if continuity == Continuity::Broken {
             assembler.lose();
@@ -294,6 +303,7 @@ impl Content {
                     watch.came();
                     match programs.take(pid, section) {
                         Ok(change) => {
+                            vitals.section(pid);
                             changed |= change != Change::Nothing;
                             self.changes += u64::from(change == Change::Replaced);
                         }

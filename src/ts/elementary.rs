@@ -121,6 +121,11 @@ impl Follow {
         }
     }
 
+    /// What it is a stream of.
+    pub(super) fn kind(&self) -> Kind {
+        self.elementary.codec.kind()
+    }
+
     /// Whether it has to see every packet now.
     pub(super) fn is_searching(&self) -> bool {
         self.search.is_some()

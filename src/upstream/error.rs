@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::CertificateError;
 
+use crate::config::Condition;
 use crate::http::chunked::ChunkedError;
 use crate::http::via::Via;
 use crate::limits::{REDIRECTS_MAX, UPSTREAM_HEAD_BYTES_MAX};
@@ -167,6 +168,9 @@ pub enum Loss {
     /// No data for `readtimeout`.
     #[error("sent nothing for {0:?}")]
     Silent(Duration),
+    /// What it sends was not worth watching for so long, which is its time in `health`.
+    #[error("{0} for {1:?}")]
+    Unhealthy(Condition, Duration),
 }
 
 impl Loss {
@@ -178,6 +182,7 @@ impl Loss {
             Loss::Broken(_) => "broken",
             Loss::Framing(_) => "framing",
             Loss::Silent(_) => "silent",
+            Loss::Unhealthy(condition, _) => condition.word(),
         }
     }
 }

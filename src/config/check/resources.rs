@@ -80,6 +80,7 @@ impl Served {
                 let congestion = Some(resource.congestion.or(String::new()));
                 self.streams.extend(path.map(|path| StreamConfig {
                     path,
+                    health: resource.health.complete(remotes.len()),
                     remotes,
                     reception: resource.reception,
                     preamble: super::path(resource.preamble),

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::super::problem::{ProblemKind, Problems};
-use super::super::section::{Field, Section, wrong_type};
+use super::super::problem::Problems;
+use super::super::section::{Field, Section, not_within, wrong_type};
 use super::super::tree::Value;
 use super::super::{Join, Keep, Slow};
 use crate::limits::{
@@ -78,8 +78,7 @@ pub(super) fn pacing(stream: &Section<'_>, problems: &mut Problems) -> Field<Opt
         Value::Number(_) => match stream.number(KEY, 0.0..=PACING_MAX, problems) {
             Field::Given(at, 0.0) => Field::Given(at, None),
             Field::Given(at, times) if times < PACING_MIN => {
-                let (min, max) = (PACING_MIN.to_string(), PACING_MAX.to_string());
-                problems.error(at, ProblemKind::NotWithin { found: times.to_string(), min, max });
+                problems.error(at, not_within(times, PACING_MIN..=PACING_MAX));
                 Field::Refused
             }
             Field::Given(at, times) => Field::Given(at, Some(percent(times))),

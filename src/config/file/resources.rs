@@ -6,6 +6,7 @@
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
 use super::super::{Join, Keep, OnLoss, Reception, Slow};
+use super::health::{self, Asked};
 use super::joining;
 use super::losing;
 use super::users::{self, Login};
@@ -32,6 +33,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "slow",
     "pacing",
     "on_loss",
+    "health",
     "cache",
     "api",
     "token_query",
@@ -66,6 +68,7 @@ const OF_STREAMS: &[&str] = &[
     "slow",
     "pacing",
     "on_loss",
+    "health",
 ];
 
 /// One element of `resources`.
@@ -85,6 +88,7 @@ pub(in crate::config) struct Resource {
     /// In percent; `None` is off.
     pub(in crate::config) pacing: Field<Option<u32>>,
     pub(in crate::config) on_loss: Field<OnLoss>,
+    pub(in crate::config) health: Asked,
     /// Good as a name; empty is none.
     pub(in crate::config) congestion: Field<String>,
     /// Whole seconds.
@@ -140,6 +144,7 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         slow: joining::slow(section, problems),
         pacing: joining::pacing(section, problems),
         on_loss: losing::on_loss(section, problems),
+        health: health::health(section, problems),
         congestion: congestion(section, problems),
         cache: section.whole("cache", 0..=CACHE_SECONDS_MAX, problems),
         api,

@@ -130,6 +130,22 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "resources[0].on_loss.hold: 0 is not within 0.1 and 3600"
     }),
     (r#"{"hold": 4.5}"#, "{}", "resources[0].on_loss.hold: is missing"),
+    (r#""no_data": 4.5"#, r#""nodata": 4.5"#, {
+        "resources[0].health.nodata: unknown key, did you mean `no_data`?"
+    }),
+    (r#""no_data": 4.5"#, r#""no_data": 0.5"#, {
+        "resources[0].health.no_data: 0.5 is not within 1 and 86400"
+    }),
+    (r#""no_video": false"#, r#""no_video": true"#, {
+        "resources[0].health.no_video: expected a number or false, found a boolean"
+    }),
+    (r#""below": 900000"#, r#""below": 0"#, {
+        "resources[0].health.bitrate.below: 0 is not within 1 and 10000000000"
+    }),
+    (r#""below": 900000,"#, "", "resources[0].health.bitrate.below: is missing"),
+    (r#""for": 60"#, r#""for": -60"#, {
+        "resources[0].health.bitrate.for: -60 is not within 0 and 86400"
+    }),
     (r#""cache": 0"#, r#""cache": 1"#, "resources[0].cache: has no effect on a stream"),
     (r#""token_query": true"#, r#""token_query": 1"#, {
         "resources[0].token_query: expected a boolean, found a number"

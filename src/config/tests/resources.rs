@@ -153,6 +153,7 @@ fn keys_of_another_type_have_no_effect() {
         ("slow", "\"packets\""),
         ("pacing", "4"),
         ("on_loss", "\"cut\""),
+        ("health", r#"{"no_data": 3}"#),
         ("cache", "1"),
         ("api", "\"health\""),
     ];
@@ -266,6 +267,50 @@ fn what_becomes_of_the_slow() {
     let all = r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", "slow": false"#;
     let said = "slow: expected `random_access`, `packets` or `disconnect`, found a boolean";
     assert_eq!(everything(&resource(all)), format!("line 2: resources[0].{said}"));
+}
+
+#[test]
+fn what_may_be_wrong_with_an_upstream_and_for_how_long() {
+    let of = |remotes: &str, health: &str| {
+        let all = format!(
+            r#""type": "stream", "serve": "/a", "remotes": [{remotes}], "health": {health}"#
+        );
+        config(&resource(&all)).streams[0].health
+    };
+    let seconds =
+        |times: [u64; 6]| times.map(|seconds| (seconds > 0).then(|| Duration::from_secs(seconds)));
+    let (one, two) = (r#""tcp://h:1""#, r#""tcp://h:1", "tcp://h:2""#);
+    for nothing in ["{}", "null", r#"{"bitrate": false}"#] {
+        let health = of(one, nothing);
+        assert_eq!(health, Health::default(), "a single upstream is left for nothing");
+        let health = of(two, nothing);
+        let times = seconds([10, 10, 10, 10, 0, 0]);
+        assert_eq!(health, Health { times, floor: None, tables_asked: false });
+    }
+    for never in ["0", "false"] {
+        let health = of(two, &format!(r#"{{"no_data": {never}, "no_tables": {never}}}"#));
+        assert_eq!(health.times, seconds([0, 10, 0, 10, 0, 0]));
+    }
+    let health = of(one, r#"{"no_sync": 1, "no_video": 86400, "no_tables": 2}"#);
+    assert_eq!(health.times, seconds([0, 1, 2, 86_400, 0, 0]));
+    assert!(health.tables_asked);
+    // Shown, but not left for.
+    for shown in [r#"{"below": 5}"#, r#"{"below": 5, "for": 0}"#, r#"{"below": 5, "for": false}"#] {
+        let health = of(two, &format!(r#"{{"bitrate": {shown}}}"#));
+        assert_eq!((health.floor, health.time(Condition::Bitrate)), (Some(5), None));
+    }
+    for (member, said) in [
+        (r#""health": 10"#, "health: expected an object, found a number"),
+        (r#""health": {"bitrate": 5}"#, {
+            "health.bitrate: expected an object or false, found a number"
+        }),
+        (r#""health": {"bitrate": true}"#, {
+            "health.bitrate: expected an object or false, found a boolean"
+        }),
+    ] {
+        let all = format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", {member}"#);
+        assert_eq!(everything(&resource(&all)), format!("line 2: resources[0].{said}"));
+    }
 }
 
 #[test]

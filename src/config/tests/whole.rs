@@ -40,6 +40,12 @@ fn streams() -> Vec<StreamConfig> {
             slow: Slow::Disconnect,
             pacing_percent: Some(250),
             on_loss: OnLoss::Hold(Duration::from_millis(4500)),
+            health: Health {
+                times: [Some(4.5), Some(10.0), Some(20.0), None, Some(30.0), Some(60.0)]
+                    .map(|seconds: Option<f64>| seconds.map(Duration::from_secs_f64)),
+                floor: Some(900_000),
+                tables_asked: true,
+            },
             congestion: Some("bbr".to_owned()),
             authentication: basic_of_both("tv", true),
         },

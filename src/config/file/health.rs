@@ -1,0 +1,101 @@
+//! For how long something may be wrong with an upstream.
+//!
+//! Owns the keys and the bounds of `health`. Driven by `resources`.
+
+use std::time::Duration;
+
+use super::super::problem::Problems;
+use super::super::section::{Field, Section, not_within, wrong_type};
+use super::super::tree::Value;
+use super::super::{Condition, Health};
+use crate::limits::{HEALTH_BITRATE_MAX, HEALTH_SECONDS_MAX, HEALTH_SECONDS_MIN};
+
+/// Those that have nothing but a time.
+const TIMED: [Condition; 5] = [
+    Condition::NoData,
+    Condition::NoSync,
+    Condition::NoTables,
+    Condition::NoVideo,
+    Condition::Scrambled,
+];
+const KEYS: &[&str] = &["no_data", "no_sync", "no_tables", "no_video", "scrambled", "bitrate"];
+const BITRATE_KEYS: &[&str] = &["below", "for"];
+
+/// What was said of `health`; the rest is as the number of upstreams has it.
+#[derive(Default)]
+pub(in crate::config) struct Asked {
+    /// By [`Condition::index`]. The inner `None` is for ever.
+    times: [Option<Option<Duration>>; KEYS.len()],
+    floor: Option<u64>,
+}
+
+impl Asked {
+    /// With the defaults of a stream with so many upstreams.
+    pub(in crate::config) fn complete(&self, upstreams: usize) -> Health {
+        let mut health = Health::of_upstreams(upstreams);
+        for (time, asked) in health.times.iter_mut().zip(self.times) {
+            *time = asked.unwrap_or(*time);
+        }
+        health.floor = self.floor;
+        health.tables_asked = self.times[Condition::NoTables.index()].is_some();
+        health
+    }
+}
+
+/// Reads `health`.
+pub(super) fn health(stream: &Section<'_>, problems: &mut Problems) -> Asked {
+    let mut asked = Asked::default();
+    let Some((at, node)) = stream.node("health") else { return asked };
+    let Some(section) = Section::open(node, at, KEYS, problems) else { return asked };
+    for condition in TIMED {
+        asked.times[condition.index()] = time(&section, condition.word(), problems);
+    }
+    if let Some((floor, time)) = bitrate(&section, problems) {
+        asked.floor = Some(floor);
+        asked.times[Condition::Bitrate.index()] = Some(time);
+    }
+    asked
+}
+
+/// Seconds; false and 0 are for ever, as in `pacing`.
+fn time(
+    section: &Section<'_>,
+    key: &'static str,
+    problems: &mut Problems,
+) -> Option<Option<Duration>> {
+    let (at, node) = section.node(key)?;
+    match &node.value {
+        Value::Flag(false) => Some(None),
+        Value::Number(_) => {
+            let (at, seconds) = section.number(key, 0.0..=HEALTH_SECONDS_MAX, problems).given()?;
+            if seconds > 0.0 && seconds < HEALTH_SECONDS_MIN {
+                let range = HEALTH_SECONDS_MIN..=HEALTH_SECONDS_MAX;
+                problems.error(at, not_within(seconds, range));
+                return None;
+            }
+            Some((seconds > 0.0).then(|| Duration::from_secs_f64(seconds)))
+        }
+        _ => {
+            problems.error(at, wrong_type("a number or false", node));
+            None
+        }
+    }
+}
+
+/// A floor and how long less than it may come; without a time that is shown and no more.
+fn bitrate(section: &Section<'_>, problems: &mut Problems) -> Option<(u64, Option<Duration>)> {
+    const KEY: &str = "bitrate";
+    let (at, node) = section.node(KEY)?;
+    if matches!(node.value, Value::Flag(false)) {
+        return None;
+    }
+    let Value::Object(_) = node.value else {
+        problems.error(at, wrong_type("an object or false", node));
+        return None;
+    };
+    let object = Section::open(node, at, BITRATE_KEYS, problems)?;
+    let below = object.whole("below", 1..=HEALTH_BITRATE_MAX, problems);
+    let below: Field<usize> = object.required("below", below, problems);
+    let time = time(&object, "for", problems).flatten();
+    below.given().map(|(_, below)| (below as u64, time))
+}
