@@ -3,11 +3,12 @@
 mod support;
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use support::datagram::payload;
 use support::hosts::Hosts;
 use support::node::{Node, run, stream};
 use support::source::{Source, Speech};
@@ -48,6 +49,28 @@ fn lost() -> Value {
 
 fn post(node: &Node, path: &str) -> u16 {
     http::request(node.side, "POST", path).status
+}
+
+#[test]
+fn a_socket_that_receives_nothing_is_no_stream() {
+    let encoder = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    drop(taken);
+    let node = Node::of(&format!("udp://{address}"));
+    node.await_connected();
+    let said = eventually("the silence to be told", || match ask("health", &node, &[]) {
+        (1, said) => Some(said),
+        _well => None,
+    });
+    let why = "/a.ts is connected, but nothing to watch comes (no_data)\n";
+    assert_eq!(said, format!("restreamer: none of 1 streams is connected; {why}"));
+    let mut number = 0;
+    eventually("the encoder to be on", || {
+        encoder.send_to(&payload(number), address).unwrap();
+        number += 1;
+        (ask("health", &node, &[]).0 == 0).then_some(())
+    });
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! English. Every 20 ms a PCR; every 40 ms a PES packet of two packets for each of the three; every
 //! 100 ms PAT and PMT.
 
+use std::collections::HashMap;
+
 use super::packets::PACKET_BYTES;
 
 pub const PMT: u16 = 0x1000;
@@ -79,18 +81,28 @@ pub fn clean(from: u64, length: u64) -> Vec<Item> {
 
 /// The packets with their counters, each PID's in order.
 pub fn numbered(items: &[Item]) -> Vec<[u8; PACKET_BYTES]> {
-    let mut next = std::collections::HashMap::new();
-    let number = |item: &Item| {
-        let mut bytes = item.bytes;
-        let counter: &mut u8 = next.entry(item.pid()).or_default();
-        // One without payload repeats the counter before it.
-        let payload = bytes[3] & 0x10 != 0;
-        bytes[3] |= if payload { *counter } else { counter.wrapping_sub(1) } & 0x0F;
-        *counter += u8::from(payload);
-        *counter &= 0x0F;
-        bytes
-    };
-    items.iter().map(number).collect()
+    Numbers::default().give(items)
+}
+
+/// The counters of what goes on.
+#[derive(Default)]
+pub struct Numbers(HashMap<u16, u8>);
+
+impl Numbers {
+    /// The next packets, with their counters.
+    pub fn give(&mut self, items: &[Item]) -> Vec<[u8; PACKET_BYTES]> {
+        let number = |item: &Item| {
+            let mut bytes = item.bytes;
+            let counter = self.0.entry(item.pid()).or_default();
+            // One without payload repeats the counter before it.
+            let payload = bytes[3] & 0x10 != 0;
+            bytes[3] |= if payload { *counter } else { counter.wrapping_sub(1) } & 0x0F;
+            *counter += u8::from(payload);
+            *counter &= 0x0F;
+            bytes
+        };
+        items.iter().map(number).collect()
+    }
 }
 
 /// A packet with one section.
