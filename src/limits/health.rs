@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::TIMEOUT_MAX;
-
 /// How often what has come of an upstream is looked at.
 pub const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 /// A look stands for so much time at the most: a process that was stopped has seen nothing.
@@ -17,11 +15,10 @@ pub const HEALTH_LOOKS: u32 = 3;
 pub const HEALTH_SECONDS_DEFAULT: Duration = Duration::from_secs(10);
 /// The least of what may be configured, in seconds: two looks.
 pub const HEALTH_SECONDS_MIN: f64 = 1.0;
-/// The most, a day.
+/// The most, as of other times: a day.
 pub const HEALTH_SECONDS_MAX: f64 = 86_400.0;
 /// The highest floor of a bitrate, in bits per second.
 pub const HEALTH_BITRATE_MAX: usize = 10_000_000_000;
 
 const _: () = assert!(HEALTH_INTERVAL.as_millis() <= HEALTH_LOOK_MAX.as_millis());
-const _: () = assert!(HEALTH_SECONDS_MAX as u64 == TIMEOUT_MAX.as_secs());
-const _: () = assert!(HEALTH_SECONDS_MIN as u64 * 1000 == HEALTH_LOOK_MAX.as_millis() as u64);
+const _: () = assert!(HEALTH_LOOKS as u128 * HEALTH_INTERVAL.as_millis() < HEALTH_LULL.as_millis());

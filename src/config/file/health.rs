@@ -22,29 +22,28 @@ const KEYS: &[&str] = &["no_data", "no_sync", "no_tables", "no_video", "scramble
 const BITRATE_KEYS: &[&str] = &["below", "for"];
 
 /// What was said of `health`; the rest is as the number of upstreams has it.
-#[derive(Default)]
 pub(in crate::config) struct Asked {
-    /// By [`Condition::index`]. The inner `None` is for ever.
-    times: [Option<Option<Duration>>; KEYS.len()],
+    /// By [`Condition::index`]; `None` is for ever.
+    times: [Field<Option<Duration>>; KEYS.len()],
     floor: Option<u64>,
 }
 
 impl Asked {
     /// With the defaults of a stream with so many upstreams.
-    pub(in crate::config) fn complete(&self, upstreams: usize) -> Health {
+    pub(in crate::config) fn complete(self, upstreams: usize) -> Health {
         let mut health = Health::of_upstreams(upstreams);
-        for (time, asked) in health.times.iter_mut().zip(self.times) {
-            *time = asked.unwrap_or(*time);
-        }
         health.floor = self.floor;
-        health.tables_asked = self.times[Condition::NoTables.index()].is_some();
+        health.tables_asked = !matches!(self.times[Condition::NoTables.index()], Field::Absent);
+        for (time, asked) in health.times.iter_mut().zip(self.times) {
+            *time = asked.or(*time);
+        }
         health
     }
 }
 
 /// Reads `health`.
 pub(super) fn health(stream: &Section<'_>, problems: &mut Problems) -> Asked {
-    let mut asked = Asked::default();
+    let mut asked = Asked { times: std::array::from_fn(|_| Field::Absent), floor: None };
     let Some((at, node)) = stream.node("health") else { return asked };
     let Some(section) = Section::open(node, at, KEYS, problems) else { return asked };
     for condition in TIMED {
@@ -52,7 +51,7 @@ pub(super) fn health(stream: &Section<'_>, problems: &mut Problems) -> Asked {
     }
     if let Some((floor, time)) = bitrate(&section, problems) {
         asked.floor = Some(floor);
-        asked.times[Condition::Bitrate.index()] = Some(time);
+        asked.times[Condition::Bitrate.index()] = time;
     }
     asked
 }
@@ -62,28 +61,32 @@ fn time(
     section: &Section<'_>,
     key: &'static str,
     problems: &mut Problems,
-) -> Option<Option<Duration>> {
-    let (at, node) = section.node(key)?;
+) -> Field<Option<Duration>> {
+    let Some((at, node)) = section.node(key) else { return Field::Absent };
     match &node.value {
-        Value::Flag(false) => Some(None),
-        Value::Number(_) => {
-            let (at, seconds) = section.number(key, 0.0..=HEALTH_SECONDS_MAX, problems).given()?;
-            if seconds > 0.0 && seconds < HEALTH_SECONDS_MIN {
+        Value::Flag(false) => Field::Given(at, None),
+        Value::Number(_) => match section.number(key, 0.0..=HEALTH_SECONDS_MAX, problems) {
+            Field::Given(at, 0.0) => Field::Given(at, None),
+            Field::Given(at, seconds) if seconds < HEALTH_SECONDS_MIN => {
                 let range = HEALTH_SECONDS_MIN..=HEALTH_SECONDS_MAX;
                 problems.error(at, not_within(seconds, range));
-                return None;
+                Field::Refused
             }
-            Some((seconds > 0.0).then(|| Duration::from_secs_f64(seconds)))
-        }
+            Field::Given(at, seconds) => Field::Given(at, Some(Duration::from_secs_f64(seconds))),
+            Field::Absent | Field::Refused => Field::Refused,
+        },
         _ => {
             problems.error(at, wrong_type("a number or false", node));
-            None
+            Field::Refused
         }
     }
 }
 
 /// A floor and how long less than it may come; without a time that is shown and no more.
-fn bitrate(section: &Section<'_>, problems: &mut Problems) -> Option<(u64, Option<Duration>)> {
+fn bitrate(
+    section: &Section<'_>,
+    problems: &mut Problems,
+) -> Option<(u64, Field<Option<Duration>>)> {
     const KEY: &str = "bitrate";
     let (at, node) = section.node(KEY)?;
     if matches!(node.value, Value::Flag(false)) {
@@ -96,6 +99,6 @@ fn bitrate(section: &Section<'_>, problems: &mut Problems) -> Option<(u64, Optio
     let object = Section::open(node, at, BITRATE_KEYS, problems)?;
     let below = object.whole("below", 1..=HEALTH_BITRATE_MAX, problems);
     let below: Field<usize> = object.required("below", below, problems);
-    let time = time(&object, "for", problems).flatten();
+    let time = time(&object, "for", problems);
     below.given().map(|(_, below)| (below as u64, time))
 }

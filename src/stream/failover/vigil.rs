@@ -21,6 +21,7 @@ use crate::upstream::Loss;
 
 impl Failover {
     /// The same with these times.
+    #[must_use]
     pub fn watched(self, health: Health) -> Failover {
         Failover { health, ..self }
     }

@@ -50,9 +50,8 @@ impl Bench {
             vitals.clear += half.clear;
             vitals.scrambled += half.scrambled;
             self.now += HEALTH_INTERVAL;
-            let changed = self.watch.look(&self.seen, self.now);
-            changes
-                .extend(changed.into_iter().map(|(condition, holds)| (number, condition, holds)));
+            let told = self.watch.look(&self.seen, self.now);
+            changes.extend(told.into_iter().map(|(condition, holds)| (number, condition, holds)));
         }
         changes
     }
@@ -132,7 +131,7 @@ fn what_was_ill_from_the_beginning_was_never_well() {
 #[test]
 fn one_picture_a_minute_is_no_video() {
     let mut times = Health::default();
-    times.times[Condition::NoVideo.index()] = Some(Duration::from_secs(120));
+    times.times[Condition::NoVideo.index()] = Some(Duration::from_mins(2));
     let mut bench = Bench::new(times);
     bench.see(GOOD, 20);
     bench.see(RADIO, 119);
