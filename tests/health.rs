@@ -227,7 +227,7 @@ fn left_for(ill: &'static Ill) {
     let took = begun.elapsed();
     let time = Duration::from_secs(TIME);
     // What comes between two looks may be missing before they know.
-    let early = if condition == "bitrate" { time / 2 } else { time - Duration::from_millis(700) };
+    let early = if condition == "bitrate" { time / 2 } else { time.mul_f64(0.65) };
     assert!(took > early && took < time + SLACK, "{condition}: left after {took:?}");
     let message = lost["message"].as_str().unwrap();
     let said = format!("upstream {} {}", urls[first], ill.said);
@@ -349,7 +349,7 @@ fn nobody_flaps_between_upstreams_that_are_all_ill() {
             let now = Instant::now();
             if let Some(before) = before.replace(now) {
                 let waited = now - before;
-                assert!(waited > RECONNECT - Duration::from_millis(100), "after {waited:?}");
+                assert!(waited + Duration::from_millis(100) > RECONNECT, "after {waited:?}");
             }
             node.await_log(|entry| entry["error"] == "no_data");
         }
