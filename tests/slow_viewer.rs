@@ -20,7 +20,9 @@ const VIDEO: u16 = 0x100;
 const PMT: u16 = 0x1000;
 /// What the upstream sends at a time: less than what one may lag.
 const SLICE: usize = 300 * PACKET_BYTES;
-const SECOND: usize = SAMPLE_BITS_PER_SECOND as usize / 8 / PACKET_BYTES * PACKET_BYTES;
+const SECOND: usize = 2_000_000 / 8 / PACKET_BYTES * PACKET_BYTES;
+
+const _: () = assert!(SAMPLE_BITS_PER_SECOND == 2_000_000);
 
 /// A node with one stream, its upstream in our hands, and a viewer.
 struct Show {
@@ -37,11 +39,11 @@ struct Show {
 impl Show {
     /// The viewer is there when the film begins, and has a small buffer, as set-top boxes do: it
     /// watches for two seconds.
-    fn begin(slow: &str) -> Show {
+    fn begin(policy: &str) -> Show {
         let dir = tempfile::tempdir().unwrap();
         let upstream = Upstream::open(Kind::Tcp, dir.path());
         let mut resource = stream("/a.ts", &upstream.url);
-        resource["slow"] = json!(slow);
+        resource["slow"] = json!(policy);
         let node = Node::with(&json!({ "resources": [resource] }));
         let peer = upstream.accept();
         node.await_connected();
@@ -68,7 +70,7 @@ impl Show {
         let to = self.film.len().min(self.sent + SLICE);
         self.peer.write_all(&self.film[self.sent..to]).unwrap();
         self.sent = to;
-        let packets = (to / PACKET_BYTES) as f64;
+        let packets = f64::from(u32::try_from(to / PACKET_BYTES).unwrap());
         self.node.await_metric("streaming_packets_received", "/a.ts", |came| came >= packets);
     }
 

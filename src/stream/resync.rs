@@ -63,11 +63,11 @@ fn place<P>(
     of_some: Option<P>,
     known: bool,
 ) -> Place<P> {
-    match (of_all, of_some) {
-        (Some(picture), _) => Place::Picture(picture),
-        (None, _) if known && lag <= room => Place::Here,
-        (None, Some(picture)) => Place::Picture(picture),
-        (None, None) => Place::Head,
+    let waits = of_all.is_none() && known && lag <= room;
+    match of_all.or(of_some) {
+        _ if waits => Place::Here,
+        Some(picture) => Place::Picture(picture),
+        None => Place::Head,
     }
 }
 

@@ -21,8 +21,6 @@ pub struct CatchingUp {
     first: First,
     /// What it has had so far.
     had: Had,
-    /// It was skipped, and has had nothing since but the rest of a packet.
-    skipped: bool,
     /// The next byte of the ring that it gets.
     position: Position,
     /// Its socket is full; the kernel will say when it is not.
@@ -90,6 +88,8 @@ enum Had {
     Tables,
     /// Packets of the stream.
     Stream,
+    /// The same, but nothing since it was skipped, unless the rest of a packet.
+    NothingSince,
 }
 
 /// Where a viewer goes on who is skipped.
@@ -140,7 +140,6 @@ impl CatchingUp {
         CatchingUp {
             first: First::default(),
             had: Had::Stream,
-            skipped: false,
             position,
             blocked: false,
             waited: false,
@@ -180,7 +179,7 @@ impl CatchingUp {
     /// How far it may lag where `limit` is for those who have nobody to wait for but themselves.
     /// Who was skipped and has had nothing since loses nothing by being skipped once more.
     pub fn may_lag(&self, limit: usize) -> usize {
-        let of_socket = if self.skipped { limit } else { limit.max(self.leeway) };
+        let of_socket = if self.had == Had::NothingSince { limit } else { limit.max(self.leeway) };
         let of_us = LAG_BYTES_MAX + self.joined_behind;
         if self.waited { of_socket.max(of_us) } else { of_socket }
     }
@@ -261,7 +260,7 @@ impl CatchingUp {
         if self.had < Had::Stream {
             return false;
         }
-        let again = std::mem::replace(&mut self.skipped, true);
+        let again = std::mem::replace(&mut self.had, Had::NothingSince) == Had::NothingSince;
         counts.skips += u64::from(!again);
         counts.packets_dropped += to.position.packets_since(from);
         counts.bytes_dropped += to.position.since(from) as u64;
@@ -297,13 +296,11 @@ impl CatchingUp {
             counts.catching_up_bytes += of_begun as u64;
             counts.packets_sent += u64::from(self.first.sent >= self.first.begun.len());
         }
-        if of_first > of_begun {
-            self.had = self.had.max(Had::Tables);
-        }
-        if of_ring > 0 {
-            self.had = Had::Stream;
-        }
-        self.skipped &= bytes == of_begun;
+        self.had = match self.had {
+            had if bytes == of_begun => had,
+            Had::Nothing | Had::Tables if of_ring == 0 => Had::Tables,
+            _ => Had::Stream,
+        };
         if self.first.is_sent() {
             self.first = First::default();
         }
