@@ -82,7 +82,7 @@ impl Verifier {
     /// Asserts what holds for a viewer that keeps up: every packet, once, in order, as it was sent.
     pub fn assert_perfect(&self, who: &str) {
         assert_eq!(
-            (self.torn, self.lost, self.repeated, self.signals),
+            (self.torn, self.lost, self.repeated, self.signalled),
             (0, 0, 0, 0),
             "{who}: {self:?}"
         );
