@@ -280,8 +280,9 @@ impl Failover {
     /// Whether there is something to do though nothing has come. Joins a silent multicast group
     /// again, on a thread of its own: the kernel may take its time over it.
     pub fn is_due(&mut self, now: Instant) -> bool {
-        let Link::Connected { upstream, fill, watch, .. } = &mut self.link else { return false };
-        let due = fill.deadline().is_some_and(|deadline| deadline <= now) || watch.due() <= now;
+        let ill = self.look_if_due(now);
+        let Link::Connected { upstream, fill, .. } = &mut self.link else { return false };
+        let due = ill || fill.deadline().is_some_and(|deadline| deadline <= now);
         if let Some(Rejoin { membership, socket, first }) = fill.rejoin_due(now) {
             let log = self.upstreams[*upstream].log.clone();
             self.upstreams[*upstream].metrics.rejoined();

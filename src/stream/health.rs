@@ -3,9 +3,9 @@
 //! Owns, of each [`Condition`], since when it holds and how long it has. What is missing for longer
 //! than [`HEALTH_LULL`], or than its own time if that is shorter, is a condition; it is over when
 //! [`HEALTH_LOOKS`] looks have found it, with no such lull between them: one picture a minute is no
-//! video. What cannot be judged stays as it was: without packets nobody knows of tables. It reads no
-//! clock and looks at no packet. [`super::failover`] drives it, every [`HEALTH_INTERVAL`], also when
-//! nothing comes.
+//! video. What cannot be judged stays as it was: without packets nobody knows of tables. It reads
+//! no clock and looks at no packet. [`super::failover`] drives it, every [`HEALTH_INTERVAL`], also
+//! when nothing comes.
 
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,8 @@ pub struct Seen {
     pub packets: u64,
     /// The same of what is in them.
     pub vitals: Vitals,
-    /// A PAT has come, and a PMT of one of its programs. Not of all: those that were filtered out of
-    /// a transponder may still be in its PAT.
+    /// A PAT has come, and a PMT of one of its programs. Not of all: those that were filtered out
+    /// of a transponder may still be in its PAT.
     pub tables: bool,
     /// The tables name video.
     pub video: bool,

@@ -5,7 +5,7 @@
 //!
 //! [`Watch`]: crate::stream::health::Watch
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slog::{info, warn};
 
@@ -26,23 +26,47 @@ impl Failover {
         Failover { health, ..self }
     }
 
-    /// Looks at the connected upstream, if that is due, and leaves one that has been ill for too
-    /// long. Answers whether it did.
-    pub(super) fn give_up_ill(&mut self, ring: &mut Ring, now: Instant) -> bool {
-        let Link::Connected { upstream, fill, watch, .. } = &mut self.link else { return false };
-        if watch.due() > now {
-            return false;
+    /// Looks at the connected upstream, if that is due. Answers whether it is to be left, which
+    /// takes a turn: nothing else does, so that a stream that is silent costs next to nothing.
+    pub(super) fn look_if_due(&mut self, now: Instant) -> bool {
+        if matches!(&self.link, Link::Connected { watch, .. } if watch.due() <= now) {
+            self.look(now);
         }
+        self.ill().is_some()
+    }
+
+    /// Leaves the connected upstream if it has been ill for too long. Answers whether it did.
+    pub(super) fn give_up_ill(&mut self, ring: &mut Ring, now: Instant) -> bool {
+        let Link::Connected { fill, watch, .. } = &self.link else { return false };
+        // What this turn has brought may be just what was missing.
+        let brought = fill.last_data() > watch.looked();
+        if watch.due() <= now || brought && self.ill().is_some() {
+            self.look(now);
+        }
+        let Some((condition, time)) = self.ill() else { return false };
+        self.give_up(&Loss::Unhealthy(condition, time), ring, now);
+        true
+    }
+
+    /// What the connected upstream is to be left for, and how long it has been so.
+    fn ill(&self) -> Option<(Condition, Duration)> {
+        let Link::Connected { watch, .. } = &self.link else { return None };
+        watch.left_for(self.tabled)
+    }
+
+    fn look(&mut self, now: Instant) {
+        let Link::Connected { upstream, fill, watch, .. } = &mut self.link else { return };
         let changes = watch.look(&seen(fill, watch.looked()), now);
         let upstream = &self.upstreams[*upstream];
         if !changes.is_empty() {
             upstream.metrics.show_health(Shown::Watched(watch.held().collect()));
         }
         self.tabled |= watch.was_well(Condition::NoTables);
-        let leave = watch.left_for(self.tabled);
+        let leave = watch.left_for(self.tabled).map(|(condition, _)| condition);
         for (condition, holds) in changes {
             let (word, label) = (condition.word(), upstream.remote.label());
-            if holds && leave.is_none_or(|(of, _)| of != condition) {
+            // Of the one for which it is left there is a line of its own.
+            if holds && leave != Some(condition) {
                 let since = watch.since(condition).unwrap_or(now);
                 let time = seconds(now.saturating_duration_since(since));
                 warn!(upstream.log, "upstream {label} {condition} for {time} s";
@@ -52,9 +76,6 @@ impl Failover {
                     "event" => "well", "condition" => word);
             }
         }
-        let Some((condition, time)) = leave else { return false };
-        self.give_up(&Loss::Unhealthy(condition, time), ring, now);
-        true
     }
 }
 
