@@ -43,8 +43,8 @@ pub use network::{canonical, parse_network};
 pub use problem::{Problem, ProblemKind};
 pub use remote::{Datagrams, Remote, RemoteError, RemoteKind};
 pub use resource::{
-    Api, ApiConfig, Authentication, Join, Keep, NotificationConfig, NotificationEvent, OnLoss,
-    Reception, Slow, StaticConfig, StaticRemote, StreamConfig, WebAddress,
+    Api, ApiConfig, Authentication, Join, Keep, NotificationConfig, NotificationEvent, OnDemand,
+    OnLoss, Reception, Slow, StaticConfig, StaticRemote, StreamConfig, WebAddress,
 };
 pub use secret::Secret;
 pub use web::UrlError;

@@ -3,6 +3,7 @@
 //! A queue, buffer, header, list or retry without a bound here is a defect.
 
 mod configuration;
+mod demand;
 mod door;
 mod health;
 mod history;
@@ -12,6 +13,7 @@ mod upstreams;
 use std::time::Duration;
 
 pub use configuration::*;
+pub use demand::*;
 pub use door::*;
 pub use health::*;
 pub use history::*;

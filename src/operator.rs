@@ -119,6 +119,8 @@ struct Stream {
     #[serde(rename = "stream")]
     path: String,
     state: String,
+    /// Nor is one ill that rests because nobody wants it.
+    available: bool,
     last_error: Option<String>,
     /// What is wrong with the connected upstream.
     #[serde(default)]
@@ -148,7 +150,7 @@ impl fmt::Display for Stream {
             return write!(f, ", but nothing to watch comes ({nothing})");
         }
         match &self.last_error {
-            Some(error) if !self.is_connected() => write!(f, ": {error}"),
+            Some(error) if !self.available => write!(f, ": {error}"),
             _ => Ok(()),
         }
     }
@@ -279,15 +281,16 @@ fn judge(
     for wanted in &wishes.streams {
         let found = streams.iter().find(|stream| stream.path == *wanted);
         let stream = found.ok_or_else(|| Illness::Unknown(wanted.clone()))?;
-        if !stream.is_connected() {
+        if !stream.available {
             return Err(Illness::Stream(stream.to_string()));
         }
     }
-    let lost = streams.iter().find(|stream| !stream.is_connected());
+    let lost = streams.iter().find(|stream| !stream.available);
+    let available = streams.iter().filter(|stream| stream.available).count();
     let connected = streams.iter().filter(|stream| stream.is_connected()).count();
     match lost {
         Some(lost) if wishes.all => return Err(Illness::Stream(lost.to_string())),
-        Some(lost) if connected == 0 => {
+        Some(lost) if available == 0 => {
             return Err(Illness::NoStream { streams: streams.len(), first: lost.to_string() });
         }
         _ => {}
@@ -297,5 +300,7 @@ fn judge(
         return Err(Illness::NotReady { status, viewers });
     }
     let (all, status, viewers) = (streams.len(), &health.status, health.viewer);
-    Ok(format!("{status}: {connected} of {all} streams connected, {viewers} viewers"))
+    let idle = streams.iter().filter(|stream| stream.state == "idle").count();
+    let idle = if idle == 0 { String::new() } else { format!(", {idle} idle") };
+    Ok(format!("{status}: {connected} of {all} streams connected{idle}, {viewers} viewers"))
 }

@@ -23,7 +23,9 @@ pub mod hold;
 pub mod inserted;
 pub mod intake;
 pub mod join;
+pub mod lobby;
 mod members;
+pub mod on_demand;
 pub mod points;
 mod publish;
 pub mod resync;
@@ -40,7 +42,7 @@ use std::time::{Instant, SystemTime};
 use slog::{Logger, info};
 
 use crate::clock::earlier;
-use crate::config::Slow;
+use crate::config::{OnDemand, Slow};
 use crate::limits::{DRAIN_TIMEOUT, STALL_CHECK_INTERVAL};
 use crate::log::access::{AccessLog, Entry};
 use crate::metrics::stream::StreamGauges;
@@ -57,6 +59,7 @@ use history::History;
 use hold::Hold;
 use intake::Filled;
 use members::Members;
+use on_demand::Demand;
 use source::Source;
 use trunk::Trunk;
 
@@ -71,6 +74,8 @@ pub struct Stream {
     admission: Arc<Admission>,
     source: Source,
     hold: Hold,
+    /// If it is connected only while somebody wants it.
+    demand: Option<Box<Demand>>,
     /// Other workers' parts of it.
     feeds: Vec<Feed>,
     /// When to look at those that are behind, if no turn comes before.
@@ -116,6 +121,8 @@ pub struct Parts {
     pub source: Source,
     /// What becomes of viewers when an upstream is lost.
     pub hold: Hold,
+    /// Whether it is connected only while somebody wants it.
+    pub on_demand: Option<OnDemand>,
     /// How far a viewer may lag, in packets.
     pub lag_packets: usize,
     /// Where who joins begins, and what is kept for that.
@@ -143,6 +150,7 @@ impl Stream {
             admission: parts.admission,
             source: parts.source,
             hold: parts.hold,
+            demand: parts.on_demand.map(|config| Box::new(Demand::new(config))),
             feeds: Vec::new(),
             feeds_due: None,
             ring: Ring::new(),
@@ -210,7 +218,7 @@ impl Stream {
 
     /// The viewers there are, whatever they do.
     pub fn viewers(&self) -> usize {
-        self.members.len()
+        self.members.len() + self.lobby_len()
     }
 
     /// Bytes sent to viewers since this was asked last, up to the last turn.
@@ -289,6 +297,7 @@ impl Stream {
         let lacked = of_feeds.keep.max(of_viewers.keep);
         self.history.lend(lacked, self.limit.bytes());
         self.ring.evict(self.history.kept().max(lacked));
+        self.look_at_demand(now);
         self.publish(now);
         of_feeds.again || of_viewers.again || self.readable
     }
@@ -302,7 +311,9 @@ impl Stream {
     /// When the stream wants to be looked at, whatever happens.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let viewers = earlier(earlier(self.stall_check, self.ending), self.feeds_due);
-        earlier(earlier(self.source.deadline(now), self.hold_deadline()), viewers)
+        let demand = self.demand.as_ref().and_then(|demand| demand.deadline());
+        let viewers = earlier(earlier(viewers, self.hold_deadline()), demand);
+        earlier(self.source.deadline(now), viewers)
     }
 
     /// Does what is due. Answers whether the stream needs a turn.
@@ -313,7 +324,8 @@ impl Stream {
         let mut turn = self.readable
             || self.source.is_silent(now)
             || self.is_hold_over(now)
-            || self.ending.is_some_and(|end| end <= now);
+            || self.ending.is_some_and(|end| end <= now)
+            || self.demand.as_ref().and_then(|of| of.deadline()).is_some_and(|due| due <= now);
         if self.feeds_due.is_some_and(|due| due <= now) {
             self.feeds_due = None;
             turn = true;
@@ -334,7 +346,7 @@ impl Stream {
         self.feeds.clear();
         self.end_viewers(Departure::Stopped, now + DRAIN_TIMEOUT);
         self.publish(now);
-        self.members.len() > 0
+        self.viewers() > 0
     }
 
     /// Cuts the viewers who have not taken the rest in time.
@@ -342,6 +354,7 @@ impl Stream {
         for index in self.members.places() {
             self.remove(index, Departure::TooSlowToEnd, now);
         }
+        self.clear_lobby(now);
         self.publish(now);
     }
 

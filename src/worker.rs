@@ -14,6 +14,7 @@ pub mod deadlines;
 pub mod guests;
 pub mod handoff;
 pub mod load;
+mod lobbies;
 pub mod pulse;
 mod spread;
 pub mod steer;
@@ -112,6 +113,8 @@ pub struct Worker {
     statics: Vec<Arc<Static>>,
     access: AccessLog,
     listeners: Listeners,
+    /// Streams that somebody waits for.
+    awaited: Vec<usize>,
     guests: Guests,
     orders: Orders,
     /// Commands may be waiting.
@@ -149,6 +152,7 @@ impl Worker {
             statics: parts.statics,
             access: parts.access,
             listeners,
+            awaited: Vec::new(),
             guests: Guests::new(parts.room),
             orders,
             commanded: false,
@@ -247,6 +251,7 @@ impl Worker {
                     self.streams.mark(number);
                 }
             }
+            Token::Waiting(number, key) => self.on_waiting(number, key, ready, now),
             Token::Viewer(number, key) => {
                 let stream = self.streams.get_mut(number);
                 if stream.is_some_and(|stream| stream.on_viewer(key, ready, now)) {
@@ -281,6 +286,8 @@ impl Worker {
                     self.feed_others(number);
                 }
                 self.streams.reschedule(number, now);
+                // Whoever waits for it is called, or nobody wants it any more.
+                self.streams.mark(number);
             }
             Command::Answered { guest, response } => {
                 let status = response.status();
@@ -330,19 +337,26 @@ impl Worker {
                 self.streams.mark(number);
                 continue;
             }
-            if self.stopping.is_none()
-                && let Some(attempt) = stream.source().begin_attempt(now)
-            {
-                let sender = self.sender.clone();
-                let deliver = move |result| sender.dialed(number, result);
-                let Attempt { remote, reception, log } = attempt;
-                let own = stream.gate().own().clone();
-                if let Err(error) = self.dialer.start(own, remote, reception, log, deliver) {
-                    stream.dialed(Err(error), now);
-                }
-            }
-            self.streams.reschedule(number, now);
+            self.begin_attempt(number, now);
         }
+    }
+
+    /// Begins an attempt to reach a stream's upstream, if one is due.
+    fn begin_attempt(&mut self, number: usize, now: Instant) {
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        if self.stopping.is_none()
+            && let Some(attempt) = stream.source().begin_attempt(now)
+        {
+            let sender = self.sender.clone();
+            let deliver = move |result| sender.dialed(number, result);
+            let Attempt { remote, reception, log } = attempt;
+            let own = stream.gate().own().clone();
+            if let Err(error) = self.dialer.start(own, remote, reception, log, deliver) {
+                stream.dialed(Err(error), now);
+                self.streams.mark(number);
+            }
+        }
+        self.streams.reschedule(number, now);
     }
 }
 

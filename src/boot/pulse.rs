@@ -16,6 +16,7 @@ use slog::{Logger, error, info, warn};
 
 use super::crew::Crew;
 use crate::limits::{PULSE_INTERVAL, PULSE_INTERVAL_MIN, PULSE_PER_WATCHDOG};
+use crate::metrics::UpstreamState;
 use crate::metrics::WorkerMetrics;
 use crate::resource::Node;
 use crate::worker::handoff::Sender;
@@ -47,11 +48,17 @@ pub(super) fn manager(log: &Logger) -> Manager {
 /// The node in a line, for `systemctl status`.
 fn status(node: &Node) -> String {
     let streams = node.streams.len();
-    let connected = node.streams.iter().filter(|stream| stream.status.is_connected()).count();
+    let count =
+        |state| node.streams.iter().filter(|stream| stream.status.get().state == state).count();
+    let connected = count(UpstreamState::Connected);
+    let idle = match count(UpstreamState::Idle) {
+        0 => String::new(),
+        idle => format!(", {idle} idle"),
+    };
     let viewers = node.admission.viewers();
     let many = |count, one| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
     format!(
-        "{}, {connected} of them connected; {}",
+        "{}, {connected} of them connected{idle}; {}",
         many(streams, "stream"),
         many(viewers, "viewer")
     )

@@ -107,6 +107,7 @@ fn stream(
     let schedule = Schedule::new(upstreams.len(), reconnect, |below| fastrand::usize(..below));
     let failover = Failover::new(upstreams, schedule, making.config.read_timeout, status)
         .watched(config.health);
+    let failover = if config.on_demand.is_some() { failover.on_demand(now) } else { failover };
     let log = log.new(o!("module" => "stream"));
     shown.metrics.switched(true);
     let preamble =
@@ -123,6 +124,7 @@ fn stream(
         admission: Arc::clone(making.admission),
         source,
         hold: Hold::new(config.on_loss.patience()),
+        on_demand: config.on_demand,
         lag_packets: making.config.output_buffer_packets,
         history: history(),
         slow: config.slow,

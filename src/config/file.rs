@@ -3,6 +3,7 @@
 //! Owns the keys' names and the bounds of their values. Never judges what belongs together:
 //! that is `check`. Driven by `parse_with`. No `Debug` here: URLs hold passwords.
 
+mod demand;
 mod door;
 mod health;
 mod joining;

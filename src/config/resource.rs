@@ -40,6 +40,9 @@ pub struct StreamConfig {
     pub max_connections: Option<usize>,
     /// Whether its viewers are spread over all workers instead of being served by one.
     pub hot: bool,
+    /// Whether its upstream is connected only while somebody wants the stream, which is then not
+    /// `hot`.
+    pub on_demand: Option<OnDemand>,
     /// The TCP congestion control of its viewers' connections; `None` is the system's. Neither
     /// empty nor longer than `CONGESTION_BYTES_MAX`.
     pub congestion: Option<String>,
@@ -63,10 +66,20 @@ impl StreamConfig {
             on_loss: OnLoss::default(),
             max_connections: None,
             hot: false,
+            on_demand: None,
             congestion: None,
             authentication: Authentication::Open,
         }
     }
+}
+
+/// How long a stream on demand waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnDemand {
+    /// How long its upstream is kept after the last viewer has gone.
+    pub linger: Duration,
+    /// How long a viewer waits for its upstream; more than zero.
+    pub start_timeout: Duration,
 }
 
 /// Where a new viewer of a stream begins.

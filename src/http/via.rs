@@ -75,6 +75,11 @@ impl Via {
         self.members > VIA_MEMBERS_MAX || self.text.len() > VIA_BYTES_MAX
     }
 
+    /// Whether it has come straight.
+    pub fn is_empty(&self) -> bool {
+        self.members == 0
+    }
+
     /// Whether it leads by this stream.
     pub fn names(&self, stream: &Pseudonym) -> bool {
         let mut names = self.text.split(", ").filter_map(|member| member.split_once(' '));

@@ -10,6 +10,8 @@ use crate::limits::ATTEMPTS_SHOWN_MAX;
 /// What a stream's upstreams are doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamState {
+    /// Nobody wants the stream, and nothing is tried before somebody does.
+    Idle,
     /// Nothing was tried yet, or the next attempt is waited for.
     Waiting,
     /// An attempt is under way.
@@ -22,7 +24,8 @@ pub enum UpstreamState {
 
 impl UpstreamState {
     /// Every state.
-    pub const ALL: [UpstreamState; 4] = [
+    pub const ALL: [UpstreamState; 5] = [
+        UpstreamState::Idle,
         UpstreamState::Waiting,
         UpstreamState::Dialing,
         UpstreamState::Connected,
@@ -32,6 +35,7 @@ impl UpstreamState {
     /// The word for it, on the side port and in the metric's label.
     pub fn word(self) -> &'static str {
         match self {
+            UpstreamState::Idle => "idle",
             UpstreamState::Waiting => "waiting",
             UpstreamState::Dialing => "dialing",
             UpstreamState::Connected => "connected",
@@ -40,11 +44,13 @@ impl UpstreamState {
     }
 }
 
-/// Why an attempt is made. Shown as `start`, `failed: connect`, `lost: ended`.
+/// Why an attempt is made. Shown as `start`, `demand`, `failed: connect`, `lost: ended`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It is the first.
     Start,
+    /// Somebody wants a stream that nobody wanted.
+    Demand,
     /// The one before failed, with an error of this kind.
     Failed(&'static str),
     /// The connection that the one before led to has ended, for this reason.
@@ -55,6 +61,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Start => f.write_str("start"),
+            Reason::Demand => f.write_str("demand"),
             Reason::Failed(kind) => write!(f, "failed: {kind}"),
             Reason::Lost(kind) => write!(f, "lost: {kind}"),
         }
@@ -126,6 +133,18 @@ impl Status {
     pub fn last(&self) -> Option<Begun> {
         self.attempts.back().map(|attempted| attempted.begun)
     }
+
+    /// Whether somebody who comes now is served, as far as can be known: a stream that rests is
+    /// none that has failed, nor one that is just being connected for somebody.
+    pub fn is_available(&self) -> bool {
+        match self.state {
+            UpstreamState::Connected | UpstreamState::Idle => true,
+            UpstreamState::Dialing => {
+                self.last().is_some_and(|begun| begun.reason == Reason::Demand)
+            }
+            UpstreamState::Waiting | UpstreamState::Off => false,
+        }
+    }
 }
 
 impl StreamStatus {
@@ -147,6 +166,17 @@ impl StreamStatus {
     /// Whether an upstream is connected.
     pub fn is_connected(&self) -> bool {
         self.lock().state == UpstreamState::Connected
+    }
+
+    /// Whether somebody who comes now is served, as far as can be known.
+    pub fn is_available(&self) -> bool {
+        self.lock().is_available()
+    }
+
+    /// Nobody wants the stream: it rests.
+    pub fn idle(&self, now: Instant) {
+        let mut status = self.lock();
+        (status.state, status.since) = (UpstreamState::Idle, now);
     }
 
     /// An attempt begins.
@@ -242,9 +272,33 @@ mod tests {
     }
 
     #[test]
+    fn who_rests_has_not_failed() {
+        let now = Instant::now();
+        let status = StreamStatus::new(now);
+        let dial = |number, reason| status.dialing(Begun { number, upstream: 0, reason, at: now });
+        assert!(!status.is_available(), "nothing is connected yet");
+        dial(1, Reason::Start);
+        assert!(!status.is_available());
+        status.idle(now);
+        assert!(status.is_available());
+        dial(2, Reason::Demand);
+        assert!(status.is_available(), "nothing has failed yet");
+        status.failed("connect", "refused", true, now);
+        assert!(!status.is_available());
+        dial(3, Reason::Failed("connect"));
+        assert!(!status.is_available());
+        status.connected(now);
+        assert!(status.is_available());
+        status.idle(now);
+        assert_eq!(status.get().state.word(), "idle");
+        assert!(status.is_available());
+    }
+
+    #[test]
     fn reasons_in_words() {
         for (reason, words) in [
             (Reason::Start, "start"),
+            (Reason::Demand, "demand"),
             (Reason::Failed("connect"), "failed: connect"),
             (Reason::Lost("ended"), "lost: ended"),
         ] {

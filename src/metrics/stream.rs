@@ -23,6 +23,7 @@ pub(super) struct Families {
     skips: IntCounterVec,
     feed_skips: IntCounterVec,
     viewers: IntGaugeVec,
+    demanded: IntCounterVec,
     joined: IntCounterVec,
     joins: IntCounterVec,
     history_lost: IntCounterVec,
@@ -73,6 +74,10 @@ impl Families {
                 "restreamer_viewers",
                 "Viewers by what they are doing.",
                 &["stream", "state"],
+            ),
+            demanded: counter(
+                "restreamer_demand_starts_total",
+                "Times that somebody wanted a stream on demand that nobody had wanted.",
             ),
             joined: counter("restreamer_viewers_joined_total", "Viewers that came."),
             joins: counters(
@@ -130,6 +135,8 @@ impl Families {
             live: viewers("live"),
             catching_up: viewers("catching_up"),
             ending: viewers("ending"),
+            waiting: viewers("waiting"),
+            demanded: of(&self.demanded),
             joined: of(&self.joined),
             joins: Joined::ALL.map(|kind| self.joins.with_label_values(&[path, kind.word()])),
             lost: Lost::ALL.map(|why| self.history_lost.with_label_values(&[path, why.word()])),
@@ -164,6 +171,8 @@ pub struct StreamMetrics {
     live: IntGauge,
     catching_up: IntGauge,
     ending: IntGauge,
+    waiting: IntGauge,
+    demanded: IntCounter,
     /// The largest lag in each part.
     lags: Arc<[AtomicUsize]>,
     part: usize,
@@ -205,9 +214,14 @@ impl StreamMetrics {
         self.duration.get()
     }
 
-    /// Viewers connected, by what they do: (live, catching up, ending).
-    pub fn viewers(&self) -> (i64, i64, i64) {
-        (self.live.get(), self.catching_up.get(), self.ending.get())
+    /// Viewers connected, by what they do: (live, catching up, ending, waiting).
+    pub fn viewers(&self) -> (i64, i64, i64, i64) {
+        (self.live.get(), self.catching_up.get(), self.ending.get(), self.waiting.get())
+    }
+
+    /// Counts that somebody wants what nobody wanted.
+    pub fn demanded(&self) {
+        self.demanded.inc();
     }
 
     /// Counts a viewer that came.
@@ -275,6 +289,7 @@ impl StreamMetrics {
             (&self.live, before.live, now.live),
             (&self.catching_up, before.catching_up, now.catching_up),
             (&self.ending, before.ending, now.ending),
+            (&self.waiting, before.waiting, now.waiting),
             (&self.ring, before.ring, now.ring),
         ] {
             if now != before {
@@ -368,6 +383,8 @@ pub struct StreamGauges {
     pub catching_up: usize,
     /// Viewers who get the rest and are let go.
     pub ending: usize,
+    /// Viewers who wait for the upstream.
+    pub waiting: usize,
     /// Largest lag, bytes.
     pub lag: usize,
     /// The lag limit, bytes.
@@ -378,6 +395,6 @@ pub struct StreamGauges {
 
 impl StreamGauges {
     fn viewers(&self) -> usize {
-        self.live + self.catching_up + self.ending
+        self.live + self.catching_up + self.ending + self.waiting
     }
 }

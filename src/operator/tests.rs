@@ -1,12 +1,10 @@
 use super::*;
 
 fn stream(path: &str, state: &str, error: Option<&str>) -> Stream {
-    Stream {
-        path: path.to_owned(),
-        state: state.to_owned(),
-        last_error: error.map(str::to_owned),
-        conditions: Vec::new(),
-    }
+    let available = ["connected", "idle"].contains(&state);
+    let (path, state) = (path.to_owned(), state.to_owned());
+    let last_error = error.map(str::to_owned);
+    Stream { path, state, available, last_error, conditions: Vec::new() }
 }
 
 fn health(status: &str) -> Health {
@@ -49,6 +47,21 @@ fn a_connection_by_which_nothing_comes_is_none() {
     }
     // Radio, and what only some may see.
     of(&["no_video", "scrambled", "bitrate", "no_tables"], &all).unwrap();
+}
+
+#[test]
+fn a_stream_that_nobody_wants_is_not_ill() {
+    let streams =
+        [stream("/a.ts", "connected", None), stream("/b.ts", "idle", Some("of yesterday"))];
+    let of = |streams: &[Stream], wishes: &Wishes| {
+        judge(&Live::default(), streams, &health("ok"), wishes).unwrap()
+    };
+    let all = Wishes { all: true, ..Wishes::default() };
+    assert_eq!(of(&streams, &all), "ok: 1 of 2 streams connected, 1 idle, 7 viewers");
+    let it = Wishes { streams: vec!["/b.ts".to_owned()], ..Wishes::default() };
+    assert_eq!(of(&streams, &it), "ok: 1 of 2 streams connected, 1 idle, 7 viewers");
+    let none = of(&streams[1..], &Wishes::default());
+    assert_eq!(none, "ok: 0 of 1 streams connected, 1 idle, 7 viewers");
 }
 
 #[test]

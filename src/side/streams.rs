@@ -18,8 +18,10 @@ use crate::resource::{Node, Shown};
 pub struct Stream {
     #[serde(rename = "stream")]
     path: String,
-    /// "connected", "dialing", "waiting" or "off".
+    /// "connected", "dialing", "waiting", "idle" or "off".
     state: &'static str,
+    /// Whether somebody who comes now is served, as far as can be known.
+    available: bool,
     /// Seconds in this state.
     since_seconds: u64,
     /// What is wrong with the connected upstream; the words of `health`.
@@ -133,6 +135,8 @@ pub struct Viewers {
     live: i64,
     catching_up: i64,
     ending: i64,
+    /// For the upstream.
+    waiting: i64,
 }
 
 /// The streams of a node.
@@ -144,12 +148,14 @@ pub fn of(node: &Node) -> Vec<Stream> {
 
 fn stream(shown: &Shown, rate: Passed, now: Instant) -> Stream {
     let status = shown.status.get();
-    let (live, catching_up, ending) = shown.metrics.viewers();
+    let (live, catching_up, ending, waiting) = shown.metrics.viewers();
+    let all = live + catching_up + ending + waiting;
     let last = status.last();
     Stream {
         path: shown.path.clone(),
         conditions: last.map_or(Vec::new(), |begun| conditions(shown, begun.upstream)),
         state: status.state.word(),
+        available: status.is_available(),
         since_seconds: now.saturating_duration_since(status.since).as_secs(),
         upstream: last.and_then(|begun| url(shown, begun.upstream)),
         upstreams: shown.upstreams.iter().map(|(url, _)| url.clone()).collect(),
@@ -163,7 +169,7 @@ fn stream(shown: &Shown, rate: Passed, now: Instant) -> Stream {
         last_error: status.last_error,
         received_bits_per_second: rate.received * 8,
         sent_bits_per_second: rate.sent * 8,
-        viewers: Viewers { all: live + catching_up + ending, live, catching_up, ending },
+        viewers: Viewers { all, live, catching_up, ending, waiting },
         packets_dropped: shown.metrics.dropped().0,
         contents: shown.upstreams.iter().map(|(url, metrics)| sent(url, metrics, now)).collect(),
     }

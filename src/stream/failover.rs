@@ -2,7 +2,10 @@
 //!
 //! Owns the connection and the schedule. The states follow one another: *waiting* for the next
 //! attempt → *dialing* (an attempt is under way on its own thread) → *connected* → *waiting*, or
-//! *off* when there is to be no other attempt. Each attempt is told with its reason and its result.
+//! *off* when there is to be no other attempt. One on demand is [*idle*](idle) while nobody wants
+//! it. Each attempt is told with its reason and its result.
+
+mod idle;
 
 mod vigil;
 
@@ -28,6 +31,8 @@ use crate::ring::Ring;
 use crate::ts::Pids;
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{DialError, Dialed, Loss};
+
+pub use idle::Outlook;
 
 /// The upstreams of a stream; see the module.
 #[derive(Debug)]
@@ -101,6 +106,7 @@ impl Upstream {
 
 #[derive(Debug)]
 enum Link {
+    Idle,
     Waiting,
     Dialing(Begun),
     Connected {
@@ -154,7 +160,7 @@ impl Failover {
     pub fn connected(&self) -> Option<&Fill> {
         match &self.link {
             Link::Connected { fill, .. } => Some(fill),
-            Link::Waiting | Link::Dialing(_) | Link::Off => None,
+            Link::Idle | Link::Waiting | Link::Dialing(_) | Link::Off => None,
         }
     }
 
@@ -181,7 +187,7 @@ impl Failover {
                 let silent = self.read_timeout.map(|t| fill.last_data() + t);
                 earlier(earlier(silent, fill.deadline()), Some(watch.due()))
             }
-            Link::Dialing(_) | Link::Off => None,
+            Link::Idle | Link::Dialing(_) | Link::Off => None,
         }
     }
 

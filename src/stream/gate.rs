@@ -53,9 +53,14 @@ impl Gate {
         self.open.swap(on, Ordering::AcqRel) != on
     }
 
+    /// Whether it is switched on.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
     /// Lets a viewer in.
     pub fn enter(&self) -> Result<(), Closed> {
-        if !self.open.load(Ordering::Acquire) {
+        if !self.is_open() {
             return Err(Closed::Off);
         }
         let one_more = |viewers| (viewers < self.most).then_some(viewers + 1);
@@ -65,7 +70,7 @@ impl Gate {
 
     /// Whether one more would be let in now.
     pub fn would_enter(&self) -> Result<(), Closed> {
-        if !self.open.load(Ordering::Acquire) {
+        if !self.is_open() {
             Err(Closed::Off)
         } else if self.viewers.load(Ordering::Relaxed) >= self.most {
             Err(Closed::Full)

@@ -31,6 +31,8 @@ pub struct Readiness {
 pub enum Refused {
     /// No upstream is connected.
     NoUpstream,
+    /// None was connected for as long as somebody waits for it.
+    StartTimeout,
     /// It is the stream itself that asks, as its own upstream.
     Loop,
     /// The stream is switched off.
@@ -55,6 +57,7 @@ impl Refused {
     pub fn reason(self) -> &'static str {
         match self {
             Refused::NoUpstream => "no_upstream",
+            Refused::StartTimeout => "start_timeout",
             Refused::Loop => "loop",
             Refused::SwitchedOff => "switched_off",
             Refused::StreamFull => "stream_full",
@@ -71,11 +74,12 @@ impl Stream {
         self.source.last().map(|fill| fill.via().clone()).unwrap_or_default()
     }
 
-    /// Gives a viewer a place, which it has until it goes. Its request has come by `via`.
-    pub fn admit(&self, client: IpAddr, via: &Via) -> Result<(), Refused> {
+    /// Gives a viewer a place, which it has until it goes. Its request has come by `via`. Without
+    /// an upstream it is a place to [wait](Stream::wait).
+    pub fn admit(&self, client: IpAddr, via: &Via, now: Instant) -> Result<(), Refused> {
         self.judge(via)?;
         self.gate.enter().map_err(Refused::from)?;
-        let connected = if self.is_connected() { Ok(()) } else { Err(Refused::NoUpstream) };
+        let connected = self.connected_for(via, now);
         let admitted = connected.and_then(|()| self.admission.enter(client).map_err(Refused::Full));
         if admitted.is_err() {
             self.gate.leave();
@@ -84,13 +88,17 @@ impl Stream {
     }
 
     /// Whether a viewer would be given a place now.
-    pub fn would_admit(&self, client: IpAddr, via: &Via) -> Result<(), Refused> {
+    pub fn would_admit(&self, client: IpAddr, via: &Via, now: Instant) -> Result<(), Refused> {
         self.judge(via)?;
         self.gate.would_enter().map_err(Refused::from)?;
-        if !self.is_connected() {
-            return Err(Refused::NoUpstream);
-        }
+        self.connected_for(via, now)?;
         self.admission.would_enter(client).map_err(Refused::Full)
+    }
+
+    /// Whether there is an upstream, or may be one in time.
+    fn connected_for(&self, via: &Via, now: Instant) -> Result<(), Refused> {
+        let is_served = self.is_connected() || self.lets_wait(via, now);
+        if is_served { Ok(()) } else { Err(Refused::NoUpstream) }
     }
 
     fn judge(&self, via: &Via) -> Result<(), Refused> {

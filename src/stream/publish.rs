@@ -10,7 +10,7 @@ use crate::viewer::State;
 impl Stream {
     /// Adds up the time of the viewers there have been since the last time.
     pub(super) fn count_time(&mut self, now: Instant) {
-        let viewers = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        let viewers = u32::try_from(self.viewers()).unwrap_or(u32::MAX);
         self.counts.duration += now.saturating_duration_since(self.counted) * viewers;
         self.counted = now;
     }
@@ -19,6 +19,7 @@ impl Stream {
         self.count_time(now);
         let mut gauges = StreamGauges {
             live: self.members.live(),
+            waiting: self.lobby_len(),
             lag_limit: self.limit.bytes(),
             ring: self.ring.bytes(),
             ..StreamGauges::default()

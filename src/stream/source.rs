@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use super::failover::{Attempt, Failover};
+use super::failover::{Attempt, Failover, Outlook};
 use super::fill::Fill;
 use super::intake::Filled;
 use super::switch::Switched;
@@ -119,6 +119,22 @@ impl Source {
     /// Whether an attempt to reach an upstream is under way.
     pub fn is_dialing(&self) -> bool {
         matches!(self, Source::Upstreams(failover) if failover.is_dialing())
+    }
+
+    /// Its upstreams, if they are here.
+    pub fn upstreams(&mut self) -> Option<&mut Failover> {
+        match self {
+            Source::Upstreams(failover) => Some(failover),
+            Source::Fed(_) => None,
+        }
+    }
+
+    /// What is to be expected of the upstreams by somebody who waits.
+    pub fn outlook(&self, now: Instant) -> Outlook {
+        match self {
+            Source::Upstreams(failover) => failover.outlook(now),
+            Source::Fed(_) => Outlook::Never,
+        }
     }
 
     /// Begins an attempt, if one is due.

@@ -68,6 +68,7 @@ impl Bench {
                 status,
             ))),
             hold: Hold::new(None),
+            on_demand: None,
             lag_packets: LAG_PACKETS,
             history: History::new(
                 Join::RandomAccess,
@@ -97,7 +98,7 @@ impl Bench {
         let (near, peer) = listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
         let key = self.stream.next_key();
-        self.stream.admit(peer.ip(), &Via::default()).unwrap();
+        self.stream.admit(peer.ip(), &Via::default(), self.now).unwrap();
         let connection = Connection::new(near, peer);
         self.stream.join(connection, visit(self.now), b"HEAD".to_vec(), self.now);
         (key, far)
@@ -567,11 +568,14 @@ fn switched_off_a_stream_lets_its_viewers_go_and_takes_none() {
     let mut got = Vec::new();
     far.read_to_end(&mut got).unwrap();
     assert_eq!(got, [b"HEAD".to_vec(), sent].concat());
-    assert_eq!(bench.stream.would_admit(here, &Via::default()), Err(Refused::SwitchedOff));
+    assert_eq!(
+        bench.stream.would_admit(here, &Via::default(), bench.now),
+        Err(Refused::SwitchedOff)
+    );
     assert!(bench.stream.is_connected(), "its upstream stays");
     assert_eq!(bench.metric("restreamer_viewers_ended_total{reason=\"switched_off\""), 1);
     assert!(bench.stream.gate().switch(true));
-    assert_eq!(bench.stream.admit(here, &Via::default()), Ok(()));
+    assert_eq!(bench.stream.admit(here, &Via::default(), bench.now), Ok(()));
 }
 
 #[test]
@@ -580,16 +584,16 @@ fn a_stream_is_no_viewer_of_itself() {
     let here = IpAddr::from([127, 0, 0, 1]);
     let mut via = Via::default();
     via.add(b"1.1 restreamer-0123456789abcdef");
-    assert_eq!(bench.stream.would_admit(here, &via), Ok(()));
+    assert_eq!(bench.stream.would_admit(here, &via, bench.now), Ok(()));
     via.add(bench.stream.gate().own().to_string().as_bytes());
     via.add(b"1.1 cache");
-    assert_eq!(bench.stream.would_admit(here, &via), Err(Refused::Loop));
-    assert_eq!(bench.stream.admit(here, &via), Err(Refused::Loop));
+    assert_eq!(bench.stream.would_admit(here, &via, bench.now), Err(Refused::Loop));
+    assert_eq!(bench.stream.admit(here, &via, bench.now), Err(Refused::Loop));
     let mut endless = Via::default();
     endless.add("1.1 cache,".repeat(VIA_MEMBERS_MAX).as_bytes());
-    assert_eq!(bench.stream.would_admit(here, &endless), Ok(()));
+    assert_eq!(bench.stream.would_admit(here, &endless, bench.now), Ok(()));
     endless.add(b"1.1 cache");
-    assert_eq!(bench.stream.admit(here, &endless), Err(Refused::Loop));
+    assert_eq!(bench.stream.admit(here, &endless, bench.now), Err(Refused::Loop));
 }
 
 #[test]
@@ -598,10 +602,10 @@ fn a_stream_has_its_own_limit_of_viewers() {
     let here = IpAddr::from([127, 0, 0, 1]);
     let (key, _first) = bench.viewer();
     let (_, _second) = bench.viewer();
-    assert_eq!(bench.stream.admit(here, &Via::default()), Err(Refused::StreamFull));
+    assert_eq!(bench.stream.admit(here, &Via::default(), bench.now), Err(Refused::StreamFull));
     let gone = Readiness { closed: true, ..Readiness::default() };
     bench.stream.on_viewer(key, gone, bench.now);
-    assert_eq!(bench.stream.admit(here, &Via::default()), Ok(()));
+    assert_eq!(bench.stream.admit(here, &Via::default(), bench.now), Ok(()));
 }
 
 /// Turns in which others had all that may be written in one, while the upstream goes on; answers

@@ -12,6 +12,9 @@ use crate::limits::{RECONNECT_EXTRA_DIVISOR, RECONNECT_MIN};
 /// later, by chance: a thousand nodes that lost the same upstream do not come back in step. An
 /// upstream that was up for longer than `reconnect` is tried again at once. Without `reconnect`
 /// there is one attempt.
+///
+/// Where somebody waits for what nobody wanted, all upstreams are tried in a *round*, one after
+/// the other without a wait, unless the last attempt was made just now.
 #[derive(Debug)]
 pub struct Schedule {
     order: Vec<usize>,
@@ -19,6 +22,8 @@ pub struct Schedule {
     reconnect: Option<Duration>,
     random: Random,
     last: Option<Last>,
+    /// Attempts that are left of the round.
+    round: usize,
 }
 
 /// What the last attempt means for the next.
@@ -56,11 +61,19 @@ impl Schedule {
             order.swap(last, random(last + 1));
         }
         let reconnect = reconnect.map(|reconnect| reconnect.max(RECONNECT_MIN));
-        Schedule { order, next: 0, reconnect, random: Random(Box::new(random)), last: None }
+        Schedule {
+            order,
+            next: 0,
+            reconnect,
+            random: Random(Box::new(random)),
+            last: None,
+            round: 0,
+        }
     }
 
     /// Begins an attempt; answers the number of the upstream to try.
     pub fn attempt(&mut self, now: Instant) -> usize {
+        self.round = self.round.saturating_sub(1);
         let upstream = self.order[self.next];
         self.next = (self.next + 1) % self.order.len();
         let reconnect = self.reconnect.unwrap_or_default();
@@ -82,6 +95,7 @@ impl Schedule {
     /// The connection that the attempt led to has ended. After longer than `reconnect`, nothing is
     /// left to chance.
     pub fn lost(&mut self, now: Instant) {
+        self.round = 0;
         if let Some(last) = &mut self.last
             && last.earliest <= now
         {
@@ -89,10 +103,27 @@ impl Schedule {
         }
     }
 
+    /// Somebody wants what nobody wanted: a round begins, if an attempt is due.
+    pub fn begin_round(&mut self, now: Instant) {
+        self.round = if self.due(now).is_some_and(|due| due <= now) { self.order.len() } else { 0 };
+    }
+
+    /// Whether there is nobody left to be tried without a wait.
+    pub fn is_round_over(&self) -> bool {
+        self.round == 0
+    }
+
+    /// The connection has been let go of, through no fault of the upstream's: the next attempt
+    /// waits for nothing.
+    pub fn rest(&mut self) {
+        (self.last, self.round) = (None, 0);
+    }
+
     /// When the next attempt is due; `None`: never. An instant that has passed: at once.
     pub fn due(&self, now: Instant) -> Option<Instant> {
         match (&self.last, self.reconnect) {
             (None, _) => Some(now),
+            _ if self.round > 0 => Some(now),
             (Some(last), Some(_)) => Some(last.earliest + last.extra),
             (Some(_), None) => None,
         }
@@ -121,6 +152,35 @@ mod tests {
         schedule.attempt(start);
         let long_after = start + Duration::from_hours(1);
         assert_eq!(schedule.due(long_after), Some(start + RECONNECT));
+    }
+
+    #[test]
+    fn who_is_waited_for_is_tried_in_rounds() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(3, TEN, |_| 0);
+        schedule.begin_round(start);
+        let tried: Vec<_> = (0..3)
+            .map(|_| {
+                assert_eq!((schedule.due(start), schedule.is_round_over()), (Some(start), false));
+                schedule.attempt(start)
+            })
+            .collect();
+        assert_eq!(tried, [1, 2, 0], "each once");
+        assert!(schedule.is_round_over());
+        let next = start + RECONNECT;
+        assert_eq!(schedule.due(start), Some(next), "then it waits");
+        // Who comes before that begins no other round.
+        schedule.begin_round(start + Duration::from_secs(9));
+        assert!(schedule.is_round_over());
+        assert_eq!(schedule.due(start), Some(next));
+        schedule.begin_round(next);
+        assert_eq!((schedule.attempt(next), schedule.due(next)), (1, Some(next)));
+        // One that was found and lost is no part of a round.
+        schedule.lost(next);
+        assert_eq!(schedule.due(next), Some(next + RECONNECT));
+        // Nobody's fault, and nothing to wait for.
+        schedule.rest();
+        assert_eq!((schedule.due(next), schedule.is_round_over()), (Some(next), true));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An answer that is no stream: it is sent whole, then the connection goes on or ends in an orderly
 //! way.
 
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -58,6 +59,11 @@ impl Draining {
             let _broken = socket::limit_unsent(connection.socket.as_fd(), UNSENT_BYTES_MAX);
         }
         Draining { connection, answer, sent: 0, then, finished: false }
+    }
+
+    /// Where it goes.
+    pub fn socket(&self) -> &TcpStream {
+        &self.connection.socket
     }
 
     /// What is sent behind the head.

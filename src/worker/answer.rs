@@ -10,6 +10,7 @@ use slog::info;
 
 use super::guests::{Next, refused, unavailable};
 use super::handoff::{Command, HandedOver};
+use super::lobbies::shown;
 use super::token::Token;
 use super::{Worker, rename};
 use crate::config::{RefuseWith, Secret};
@@ -193,7 +194,7 @@ impl Worker {
     }
 
     fn check(&self, stream: Option<usize>) -> Response {
-        if stream.is_some_and(|stream| self.board.is_connected(stream)) {
+        if stream.is_some_and(|stream| self.board.is_available(stream)) {
             word(200, "200 ok")
         } else {
             word(404, "404 not found")
@@ -281,12 +282,20 @@ impl Worker {
         let HandedOver { stream: number, connection, request, rest } = asked;
         let client = connection.client;
         let admitted = match request.method {
-            Method::Get => stream.admit(client, &request.headers.via),
-            _head => stream.would_admit(client, &request.headers.via),
+            Method::Get => stream.admit(client, &request.headers.via, now),
+            _head => stream.would_admit(client, &request.headers.via, now),
         };
+        if admitted.is_ok() && request.method == Method::Get {
+            if stream.is_connected() {
+                self.welcome(connection, number, request, now, now);
+            } else {
+                self.park(connection, number, request, now);
+            }
+            return Next::Gone;
+        }
         let own = stream.gate().own();
         let response = match admitted {
-            Ok(()) => Response::stream(200).header("Via", &stream.via().by(own)),
+            Ok(()) => shown(stream),
             Err(why) => {
                 let response = match why {
                     // So it learns that it has asked itself (RFC 5842, 7.2).
@@ -299,15 +308,10 @@ impl Worker {
             }
         };
         self.metrics.answered(response.status());
-        if admitted.is_err() || request.method == Method::Head {
-            return Next::Send(Asker::new(connection, &request, rest).answer_last(response));
-        }
-        let head = response.outgoing(request.method, request.version, false).head;
-        self.join(connection, number, Visit::new(request, now), head, now);
-        Next::Gone
+        Next::Send(Asker::new(connection, &request, rest).answer_last(response))
     }
 
-    fn join(
+    pub(super) fn join(
         &mut self,
         connection: Connection,
         stream: usize,
@@ -339,7 +343,7 @@ impl Worker {
     }
 
     /// What a viewer gets for whom there is no stream or no place.
-    fn refused_stream(&self) -> Response {
+    pub(super) fn refused_stream(&self) -> Response {
         match self.refuse_with {
             RefuseWith::NotFound => Response::stream(404),
             RefuseWith::Unavailable { retry_after } => {
@@ -360,6 +364,18 @@ impl Worker {
         if let Target::Stream(stream) = target {
             self.board.refused(stream, reason);
         }
+        self.log_unserved(connection, request, status, reason, Duration::ZERO);
+    }
+
+    /// Logs that somebody went without a stream, `time` after it had asked.
+    pub(super) fn log_unserved(
+        &self,
+        connection: &Connection,
+        request: &Request,
+        status: u16,
+        reason: &'static str,
+        time: Duration,
+    ) {
         self.access.log(Entry {
             peer: connection.peer,
             client: connection.client,
@@ -368,7 +384,7 @@ impl Worker {
             status,
             bytes: 0,
             packets_skipped: 0,
-            time: Duration::ZERO,
+            time,
             reason,
             at: SystemTime::now(),
         });

@@ -129,9 +129,9 @@ impl Board {
         self.streams[stream].hot
     }
 
-    /// Whether the stream's upstream is connected.
-    pub fn is_connected(&self, stream: usize) -> bool {
-        self.streams[stream].status.is_connected()
+    /// Whether somebody who wants the stream now is served, as far as can be known.
+    pub fn is_available(&self, stream: usize) -> bool {
+        self.streams[stream].status.is_available()
     }
 
     /// Switches the stream on or off: from now on nobody, or everybody, may enter. Answers whether

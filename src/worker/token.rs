@@ -19,6 +19,8 @@ pub enum Token {
     Upstream(usize),
     /// A viewer of this stream.
     Viewer(usize, ViewerKey),
+    /// Somebody who waits for the upstream of this stream.
+    Waiting(usize, ViewerKey),
 }
 
 const KIND_BITS: u32 = 4;
@@ -38,6 +40,7 @@ impl From<Token> for mio::Token {
             Token::Guest(key) => (2, 0, key),
             Token::Upstream(stream) => (3, stream, none),
             Token::Viewer(stream, key) => (4, stream, key),
+            Token::Waiting(stream, key) => (5, stream, key),
         };
         assert!(key.index < 1 << INDEX_BITS && stream < 1 << STREAM_BITS, "more than descriptors");
         let generation = key.generation as usize;
@@ -60,7 +63,8 @@ impl From<mio::Token> for Token {
             1 => Token::Listener(stream),
             2 => Token::Guest(key),
             3 => Token::Upstream(stream),
-            _ => Token::Viewer(stream, key),
+            4 => Token::Viewer(stream, key),
+            _ => Token::Waiting(stream, key),
         }
     }
 }
@@ -85,6 +89,7 @@ mod tests {
                 Token::Guest(key),
                 Token::Upstream(stream),
                 Token::Viewer(stream, key),
+                Token::Waiting(stream, key),
             ] {
                 prop_assert_eq!(Token::from(mio::Token::from(token)), token);
             }

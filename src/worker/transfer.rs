@@ -53,6 +53,7 @@ impl Worker {
         for key in lost {
             stream.drop_viewer(key, now);
         }
+        self.watch_lobby(number, &mut stream, now);
         self.streams.insert(number, stream);
         self.watch_upstream(number, now);
         self.streams.mark(number);
@@ -65,7 +66,7 @@ impl Worker {
     fn unwatch_stream(&self, stream: &mut Stream) {
         let registry = self.poll.registry();
         // A descriptor that is not watched has been reported: its end is known, or will be.
-        for (_, socket) in stream.sockets() {
+        for (_, socket) in stream.sockets().chain(stream.lobby_sockets()) {
             let _not_watched = unwatch(registry, socket);
         }
         if let Some(fill) = stream.source().connected() {

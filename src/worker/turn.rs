@@ -146,6 +146,7 @@ impl Worker {
         self.heed_commands(now);
         self.accept(now);
         self.serve_guests(now);
+        self.attend(now);
         // Streams that somebody has joined meanwhile, or whose upstream has answered.
         let mut late = self.streams.take_marked();
         let (of_late, mut waiting_late) = self.send_live(&mut late, now);

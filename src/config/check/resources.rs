@@ -78,6 +78,12 @@ impl Served {
             Field::Given(_, ResourceKind::Stream) => {
                 let remotes = stream_remotes(&at, remote, resource.remotes, problems);
                 let congestion = Some(resource.congestion.or(String::new()));
+                let hot = resource.hot.or(false);
+                let on_demand = resource.on_demand.given();
+                if let Some((at, _)) = on_demand.as_ref().filter(|_| hot) {
+                    let why = "on a `hot` stream, which somebody always wants";
+                    problems.error(at.clone(), ProblemKind::NoEffect(why));
+                }
                 self.streams.extend(path.map(|path| StreamConfig {
                     path,
                     health: resource.health.complete(remotes.len()),
@@ -86,7 +92,8 @@ impl Served {
                     preamble: super::path(resource.preamble),
                     on_loss: resource.on_loss.or(OnLoss::default()),
                     max_connections: super::count(resource.max_connections),
-                    hot: resource.hot.or(false),
+                    hot,
+                    on_demand: on_demand.map(|(_, of)| of),
                     join: resource.join.or(Join::RandomAccess),
                     keep: resource.keep.or(Keep::default()),
                     slow: resource.slow.or(Slow::RandomAccess),

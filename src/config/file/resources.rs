@@ -5,11 +5,10 @@
 
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
-use super::super::{Join, Keep, OnLoss, Reception, Slow};
+use super::super::{Join, Keep, OnDemand, OnLoss, Reception, Slow};
 use super::health::{self, Asked};
-use super::joining;
-use super::losing;
 use super::users::{self, Login};
+use super::{demand, joining, losing};
 use crate::limits::{
     CACHE_SECONDS_MAX, CONGESTION_BYTES_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX,
     DATAGRAM_BYTES_MIN, INTERFACE_BYTES_MAX,
@@ -34,6 +33,9 @@ const RESOURCE_KEYS: &[&str] = &[
     "pacing",
     "on_loss",
     "health",
+    "on_demand",
+    "linger",
+    "start_timeout",
     "cache",
     "api",
     "token_query",
@@ -69,6 +71,9 @@ const OF_STREAMS: &[&str] = &[
     "pacing",
     "on_loss",
     "health",
+    "on_demand",
+    "linger",
+    "start_timeout",
 ];
 
 /// One element of `resources`.
@@ -89,6 +94,7 @@ pub(in crate::config) struct Resource {
     pub(in crate::config) pacing: Field<Option<u32>>,
     pub(in crate::config) on_loss: Field<OnLoss>,
     pub(in crate::config) health: Asked,
+    pub(in crate::config) on_demand: Field<OnDemand>,
     /// Good as a name; empty is none.
     pub(in crate::config) congestion: Field<String>,
     /// Whole seconds.
@@ -145,6 +151,7 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         pacing: joining::pacing(section, problems),
         on_loss: losing::on_loss(section, problems),
         health: health::health(section, problems),
+        on_demand: demand::on_demand(section, problems),
         congestion: congestion(section, problems),
         cache: section.whole("cache", 0..=CACHE_SECONDS_MAX, problems),
         api,
@@ -163,6 +170,9 @@ fn idle(section: &Section<'_>, kind: &Field<ResourceKind>, problems: &mut Proble
         Field::Given(_, ResourceKind::Api) => (&[OF_STREAMS, &["cache"]], "on an api resource"),
         Field::Absent | Field::Refused => return,
     };
+    if let Field::Given(_, ResourceKind::Stream) = kind {
+        demand::idle(section, problems);
+    }
     for key in of_another.iter().copied().flatten() {
         if let Some((at, node)) = section.node(key)
             && !node.value.is_empty()

@@ -35,6 +35,7 @@ fn streams() -> Vec<StreamConfig> {
             preamble: Some(PathBuf::from("/srv/preamble.ts")),
             max_connections: Some(100),
             hot: true,
+            on_demand: None,
             join: Join::Seconds(Duration::from_millis(1500)),
             keep: Keep::Bytes(4_000_000),
             slow: Slow::Disconnect,

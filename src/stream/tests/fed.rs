@@ -21,6 +21,7 @@ impl Bench {
                 admission: Arc::clone(&self.stream.admission),
                 source: Source::Fed(Fed::default()),
                 hold: Hold::new(None),
+                on_demand: None,
                 lag_packets: LAG_PACKETS,
                 history: History::new(
                     Join::RandomAccess,
@@ -72,7 +73,7 @@ fn viewers_of_both_parts_get_the_same_through_the_trunk() {
     let mut owner = Bench::new();
     let mut part = owner.part();
     assert!(
-        part.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default()).is_err(),
+        part.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default(), part.now).is_err(),
         "there is nothing to show"
     );
     owner.feed(&mut part);
@@ -88,7 +89,7 @@ fn viewers_of_both_parts_get_the_same_through_the_trunk() {
     assert_eq!(read(&mut here, all.len()), all);
     assert_eq!(read(&mut there, all.len()), all);
     assert!(
-        owner.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default()).is_err(),
+        owner.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default(), owner.now).is_err(),
         "two are all there may be"
     );
 }

@@ -76,7 +76,7 @@ fn viewers_go_on_with_the_next_upstream_at_a_picture() {
     assert_eq!(packets_of(&mut far, before.len()), before);
     bench.lose();
     assert_eq!((bench.stream.viewers(), bench.held()), (1, 1));
-    let again = bench.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default());
+    let again = bench.stream.admit(IpAddr::from([127, 0, 0, 1]), &Via::default(), bench.now);
     assert_eq!(again, Err(Refused::NoUpstream), "there are better places for who comes now");
 
     bench.regain(&Via::default());
