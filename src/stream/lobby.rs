@@ -73,6 +73,11 @@ impl Lobby {
         self.waiting.len()
     }
 
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// When the one who came first has waited long enough.
     pub fn deadline(&self) -> Option<Instant> {
         self.waiting.first_key_value().map(|(_, first)| first.since + self.patience)
@@ -122,7 +127,8 @@ impl Lobby {
     /// last time may wait with this outlook.
     pub fn call(&mut self, outlook: Outlook, open: bool, now: Instant) -> Vec<(Waiting, Called)> {
         let as_before = self.outlook.replace(outlook) == Some(outlook);
-        if open && as_before && self.deadline().is_none_or(|first| first > now) {
+        let nothing_new = open && as_before && self.deadline().is_some_and(|first| first > now);
+        if nothing_new || self.is_empty() {
             return Vec::new();
         }
         let judge = |waiting: &Waiting| {

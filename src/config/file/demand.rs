@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::OnDemand;
 use super::super::problem::{ProblemKind, Problems};
 use super::super::section::{Field, Section};
+use super::super::tree::{Node, Value};
 use crate::limits::{
     LINGER_DEFAULT, LINGER_SECONDS_MAX, START_SECONDS_MAX, START_SECONDS_MIN, START_TIMEOUT_DEFAULT,
 };
@@ -39,7 +40,8 @@ pub(super) fn on_demand(stream: &Section<'_>, problems: &mut Problems) -> Field<
 /// Warns of times of a stream that is connected always.
 pub(super) fn idle(stream: &Section<'_>, problems: &mut Problems) {
     // What else may stand there was complained about.
-    let always = stream.node("on_demand").is_none_or(|(_, node)| node.value.is_empty());
+    let is_false = |node: &Node| matches!(node.value, Value::Flag(false));
+    let always = stream.node("on_demand").is_none_or(|(_, node)| is_false(node));
     for key in [LINGER, START_TIMEOUT] {
         if let Some((at, _)) = stream.node(key).filter(|_| always)
             && !problems.refused(&at)

@@ -145,6 +145,21 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (r#""below": 900000,"#, "", "resources[0].health.bitrate.below: is missing"),
     (r#""for": 60"#, r#""for": -60"#, {
         "resources[0].health.bitrate.for: -60 is not within 0 and 86400"
+    (r#""hot": true"#, r#""hot": true, "on_demand": true"#, {
+        "resources[0].on_demand: has no effect on a `hot` stream, which somebody always wants"
+    }),
+    (r#""on_demand": true"#, r#""on_demand": "true""#, {
+        "resources[3].on_demand: expected a boolean, found a string"
+    }),
+    (r#""linger": 0"#, r#""linger": -1"#, "resources[3].linger: -1 is not within 0 and 86400"),
+    (r#""linger": 0"#, r#""linger": true"#, {
+        "resources[3].linger: expected a number, found a boolean"
+    }),
+    (r#""start_timeout": 2.5"#, r#""start_timeout": 0"#, {
+        "resources[3].start_timeout: 0 is not within 0.1 and 300"
+    }),
+    (r#""start_timeout": 2.5"#, r#""start_timeout": 301"#, {
+        "resources[3].start_timeout: 301 is not within 0.1 and 300"
     }),
     (r#""cache": 0"#, r#""cache": 1"#, "resources[0].cache: has no effect on a stream"),
     (r#""token_query": true"#, r#""token_query": 1"#, {

@@ -339,3 +339,27 @@ fn a_file_without_a_stream_is_refused() {
     let said = "line 1: resources: no stream, at least one resource of type `stream` is needed";
     assert_eq!(everything(text), said);
 }
+
+#[test]
+fn when_an_upstream_is_connected() {
+    let all = |members: &str| {
+        resource(&format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1"{members}"#))
+    };
+    let of = |members: &str| {
+        let of = config(&all(members)).streams[0].on_demand;
+        of.map(|of| (of.linger.as_secs_f64(), of.start_timeout.as_secs_f64()))
+    };
+    assert_eq!(of(""), None);
+    assert_eq!(of(r#", "on_demand": false"#), None);
+    assert_eq!(of(r#", "on_demand": true"#), Some((10.0, 10.0)));
+    assert_eq!(of(r#", "on_demand": true, "hot": false, "linger": 0"#), Some((0.0, 10.0)));
+    let both = of(r#", "on_demand": true, "linger": 86400, "start_timeout": 0.1"#);
+    assert_eq!(both, Some((86_400.0, 0.1)));
+    for said in ["", r#""on_demand": false, "#] {
+        for key in ["linger", "start_timeout"] {
+            let text = all(&format!(r#", {said}"{key}": 5"#));
+            let why = format!("line 2: resources[0].{key}: has no effect without `on_demand`");
+            assert_eq!(everything(&text), why);
+        }
+    }
+}

@@ -50,7 +50,16 @@ fn streams() -> Vec<StreamConfig> {
             congestion: Some("bbr".to_owned()),
             authentication: basic_of_both("tv", true),
         },
-        StreamConfig::new("/two.ts", vec![remote("file:///srv/a%20b.ts"), remote("fork://x?a+b")]),
+        StreamConfig {
+            on_demand: Some(OnDemand {
+                linger: Duration::ZERO,
+                start_timeout: Duration::from_millis(2500),
+            }),
+            ..StreamConfig::new(
+                "/two.ts",
+                vec![remote("file:///srv/a%20b.ts"), remote("fork://x?a+b")],
+            )
+        },
     ]
 }
 

@@ -24,6 +24,7 @@ pub enum Outlook {
 
 impl Failover {
     /// Nothing was tried yet, and nothing is before somebody wants the stream.
+    #[must_use]
     pub fn on_demand(mut self, now: Instant) -> Failover {
         self.become_idle(now);
         self
@@ -31,7 +32,7 @@ impl Failover {
 
     /// Somebody wants the stream. Answers whether nobody did before.
     pub fn wake(&mut self, now: Instant) -> bool {
-        let was_idle = matches!(self.link, Link::Idle);
+        let was_idle = self.is_idle();
         if was_idle {
             (self.link, self.reason) = (Link::Waiting, Reason::Demand);
             self.schedule.begin_round(now);
@@ -68,12 +69,18 @@ impl Failover {
         match &self.link {
             Link::Connected { .. } => Outlook::Connected,
             Link::Dialing(_) => Outlook::Trying,
-            Link::Idle | Link::Waiting if !self.schedule.is_round_over() => Outlook::Trying,
-            Link::Idle | Link::Waiting => {
-                self.schedule.due(now).map_or(Outlook::Never, Outlook::Later)
-            }
+            Link::Waiting if !self.schedule.is_round_over() => Outlook::Trying,
+            Link::Idle | Link::Waiting => match self.schedule.due(now) {
+                // Whoever comes begins a round.
+                Some(due) if due <= now && self.is_idle() => Outlook::Trying,
+                due => due.map_or(Outlook::Never, Outlook::Later),
+            },
             Link::Off => Outlook::Never,
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(self.link, Link::Idle)
     }
 
     fn become_idle(&mut self, now: Instant) {
