@@ -198,7 +198,9 @@ fn the_upstream_stays_while_somebody_is_there_and_lingers_after_the_last() {
     let mut peer = origin.served();
     // For longer than it lingers one of the two is there.
     peer.write_all(&packets(0..10)).unwrap();
-    viewers.iter_mut().for_each(|viewer| assert_served(viewer, &packets(0..10)));
+    for viewer in &mut viewers {
+        assert_served(viewer, &packets(0..10));
+    }
     reset(viewers.pop().unwrap());
     node.await_count("streaming_connections", "/a.ts", 1);
     let begun = Instant::now();
@@ -313,7 +315,9 @@ fn an_upstream_that_comes_up_in_time_is_soon_enough() {
     }
     let mut peer = origin.served();
     peer.write_all(&packets(0..20)).unwrap();
-    viewers.iter_mut().for_each(|viewer| assert_served(viewer, &packets(0..20)));
+    for viewer in &mut viewers {
+        assert_served(viewer, &packets(0..20));
+    }
     assert_eq!(node.count(ATTEMPTS, "result=\"ok\""), 1);
     assert_eq!(node.count(ATTEMPTS, "/a.ts"), 3);
 }
@@ -393,7 +397,9 @@ fn who_waits_counts_for_every_limit() {
         let health = http::fetch(node.address, "/health").text();
         assert!(health.contains("\"viewer\":3"), "{health}");
         origin.served().write_all(&packets(0..9)).unwrap();
-        waiting.iter_mut().for_each(|viewer| assert_served(viewer, &packets(0..9)));
+        for viewer in &mut waiting {
+            assert_served(viewer, &packets(0..9));
+        }
         assert_eq!(hear_all(&mut asker(&node)).status, 404, "they have the places that they had");
         waiting.into_iter().for_each(reset);
         assert_nobody(&node);

@@ -110,7 +110,10 @@ const WHOLE: &str = r#"{
         {"type": "api", "serve": "/two/switch", "api": "control", "remote": "/two.ts", "": "",
             "authentication": {"type": "bearer", "user": "bob"}, "token_query": false},
         {"type": "stream", "serve": "/two.ts", "remotes": ["file:///srv/a%20b.ts", "fork://x?a+b"],
-            "on_demand": true, "linger": 0, "start_timeout": 2.5},
+            "on_demand": true,
+            "linger": 0,
+            "start_timeout": 2.5
+        },
         {
             "": "web",
             "type": "static",

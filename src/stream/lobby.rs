@@ -166,3 +166,6 @@ impl Lobby {
         self.waiting.iter().map(|(number, one)| (key(*number), &one.connection.socket))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -289,4 +289,4 @@ impl Worker {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -160,3 +160,6 @@ impl Worker {
 pub(super) fn shown(stream: &Stream) -> Response {
     Response::stream(200).header("Via", &stream.via().by(stream.gate().own()))
 }
+
+#[cfg(test)]
+mod tests;

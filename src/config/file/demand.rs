@@ -43,7 +43,8 @@ pub(super) fn idle(stream: &Section<'_>, problems: &mut Problems) {
     let is_false = |node: &Node| matches!(node.value, Value::Flag(false));
     let always = stream.node("on_demand").is_none_or(|(_, node)| is_false(node));
     for key in [LINGER, START_TIMEOUT] {
-        if let Some((at, _)) = stream.node(key).filter(|_| always)
+        let given = |(_, node): &(_, &Node)| always && !node.value.is_empty();
+        if let Some((at, _)) = stream.node(key).filter(given)
             && !problems.refused(&at)
         {
             problems.warn(at, ProblemKind::NoEffect("without `on_demand`"));

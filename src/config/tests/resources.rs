@@ -154,6 +154,8 @@ fn keys_of_another_type_have_no_effect() {
         ("pacing", "4"),
         ("on_loss", "\"cut\""),
         ("health", r#"{"no_data": 3}"#),
+        ("on_demand", "true"),
+        ("linger", "1"),
         ("cache", "1"),
         ("api", "\"health\""),
     ];
@@ -163,7 +165,7 @@ fn keys_of_another_type_have_no_effect() {
     let api = ("api", r#""type": "api", "api": "prometheus""#, "on an api resource");
     for (kind, members, why) in [stream, of_static, api] {
         for (key, value) in all {
-            if (kind, key) == ("api", "api") {
+            if [("api", "api"), ("stream", "linger")].contains(&(kind, key)) {
                 continue;
             }
             let ours = match key {
@@ -362,4 +364,9 @@ fn when_an_upstream_is_connected() {
             assert_eq!(everything(&text), why);
         }
     }
+    let text = beside(
+        r#""type": "api", "api": "health", "serve": "/b", "on_demand": false, "start_timeout": 1"#,
+    );
+    let why = "line 2: resources[1].start_timeout: has no effect on an api resource";
+    assert_eq!(everything(&text), why);
 }

@@ -27,7 +27,7 @@ use crate::worker::guests::Room;
 const STREAMS: usize = 3;
 const GUEST: ViewerKey = ViewerKey { index: 0, generation: 0 };
 
-fn queue() -> (Poll, Sender, Orders) {
+pub(in crate::worker) fn queue() -> (Poll, Sender, Orders) {
     let poll = Poll::new().unwrap();
     let (sender, orders) = channel(poll.registry(), STREAMS).unwrap();
     (poll, sender, orders)
@@ -77,7 +77,10 @@ fn of_a_worker_that_is_gone_everything_comes_back() {
 }
 
 /// Worker 0 of two, with a listener; the only stream, `/a.ts`, is worker 1's.
-fn worker(metrics: &Arc<Metrics>, now: Instant) -> (Worker, Sender, TcpListener) {
+pub(in crate::worker) fn worker(
+    metrics: &Arc<Metrics>,
+    now: Instant,
+) -> (Worker, Sender, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let listening = listener.try_clone().unwrap();
     listening.set_nonblocking(true).unwrap();
