@@ -276,8 +276,10 @@ fn without_linger_a_command_ends_with_its_last_viewer() {
 #[test]
 fn nobody_waits_for_longer_than_is_allowed() {
     const START: Duration = Duration::from_millis(500);
-    let unavailable = json!({ "refuse_with": 503, "retry_after": 7 });
-    for (config, status, retry) in [(json!({}), 404, None), (unavailable, 503, Some("7"))] {
+    // So that there is one attempt, however long this takes.
+    let not_found = json!({ "reconnect": 600 });
+    let unavailable = json!({ "reconnect": 600, "refuse_with": 503, "retry_after": 7 });
+    for (config, status, retry) in [(not_found, 404, None), (unavailable, 503, Some("7"))] {
         let origin = Origin::open();
         let node =
             node_of(&[&origin.url()], &json!({ "start_timeout": 0.5, "linger": 0 }), &config);
