@@ -7,7 +7,8 @@
 //! a stream that is its own upstream, which has no answer to give yet. Everybody is told the way,
 //! not only who asks with a `Via`: a cache may give one answer to many.
 //!
-//! A stream without an upstream lets nobody in, and when it loses one its viewers go. So the last
+//! A stream without an upstream lets nobody in (one on demand has them wait, and answers when it
+//! knows its way), and when it loses one its viewers go. So the last
 //! connection that would close a ring is made to a stream that knows all of the ring, and is
 //! refused. Whoever keeps viewers beyond the loss of an upstream breaks that: the way of a stream
 //! must then not change under a viewer that is a node, which was told another one.
