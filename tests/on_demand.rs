@@ -327,7 +327,7 @@ fn an_upstream_that_comes_up_in_time_is_soon_enough() {
 #[test]
 fn who_waits_has_every_upstream_tried_without_a_pause() {
     let origin = Origin::open();
-    let dead: Vec<String> = (0..3).map(|_| format!("http://{}/", nobody())).collect();
+    let dead: Vec<String> = (0..20).map(|_| format!("http://{}/", nobody())).collect();
     let url = origin.url();
     let remotes: Vec<&str> = dead.iter().chain([&url]).map(String::as_str).collect();
     let node = node_of(&remotes, &json!({}), &json!({ "reconnect": 600 }));
@@ -493,8 +493,10 @@ fn a_chain_of_nodes_on_demand_is_connected_and_let_go_of_from_below() {
 #[test]
 fn nodes_in_a_ring_do_not_keep_each_other_waiting() {
     let (one, other) = (free_address(), free_address());
-    let more = json!({ "start_timeout": 1, "linger": 0 });
-    let nodes = [link(one, other, &more), link(other, one, &more)];
+    let more = json!({ "start_timeout": 0.5, "linger": 0 });
+    // One that waits for long, while the other one asks it again and again.
+    let patient = json!({ "start_timeout": 4, "linger": 0 });
+    let nodes = [link(one, other, &more), link(other, one, &patient)];
     assert_eq!(hear_all(&mut asker(&nodes[0])).status, 404);
     for node in &nodes {
         node.await_state("idle");

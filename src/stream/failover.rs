@@ -6,7 +6,6 @@
 //! it. Each attempt is told with its reason and its result.
 
 mod idle;
-
 mod vigil;
 
 use std::os::fd::AsFd;

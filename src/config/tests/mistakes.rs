@@ -145,6 +145,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (r#""below": 900000,"#, "", "resources[0].health.bitrate.below: is missing"),
     (r#""for": 60"#, r#""for": -60"#, {
         "resources[0].health.bitrate.for: -60 is not within 0 and 86400"
+    }),
     (r#""hot": true"#, r#""hot": true, "on_demand": true"#, {
         "resources[0].on_demand: has no effect on a `hot` stream, which somebody always wants"
     }),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mio::Events;
 
 use super::*;
-use crate::config::{Join, Keep, OnDemand, Reception, Remote};
+use crate::config::{Join, Keep, OnDemand, Reception, Remote, Slow};
 use crate::http::via::Pseudonym;
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, StreamStatus};
@@ -16,6 +16,7 @@ use crate::stream::allotment::Allotment;
 use crate::stream::failover::{Failover, Upstream};
 use crate::stream::gate::Gate;
 use crate::stream::history::History;
+use crate::stream::hold::Hold;
 use crate::stream::{Parts, source::Source};
 use crate::upstream::schedule::Schedule;
 use crate::worker::handoff::tests::{queue, worker};
@@ -37,6 +38,8 @@ fn dead(metrics: &Arc<Metrics>, admission: &Arc<Admission>, now: Instant) -> Str
         metrics: metrics.stream("/a.ts"),
         admission: Arc::clone(admission),
         source: Source::Upstreams(Box::new(failover)),
+        hold: Hold::new(None),
+        slow: Slow::Packets,
         on_demand: Some(OnDemand { linger: LONG, start_timeout: LONG }),
         lag_packets: 400,
         history: History::new(Join::Live, Keep::default(), Allotment::new(0).share()),
