@@ -137,6 +137,11 @@ impl Stream {
         self.state == "connected" && self.nothing().is_none()
     }
 
+    /// Connected, and something comes; or nobody wants it to.
+    fn is_available(&self) -> bool {
+        self.available && self.nothing().is_none()
+    }
+
     /// Why nothing comes.
     fn nothing(&self) -> Option<&String> {
         self.conditions.iter().find(|word| NOTHING.contains(&word.as_str()))
@@ -281,12 +286,12 @@ fn judge(
     for wanted in &wishes.streams {
         let found = streams.iter().find(|stream| stream.path == *wanted);
         let stream = found.ok_or_else(|| Illness::Unknown(wanted.clone()))?;
-        if !stream.available {
+        if !stream.is_available() {
             return Err(Illness::Stream(stream.to_string()));
         }
     }
-    let lost = streams.iter().find(|stream| !stream.available);
-    let available = streams.iter().filter(|stream| stream.available).count();
+    let lost = streams.iter().find(|stream| !stream.is_available());
+    let available = streams.iter().filter(|stream| stream.is_available()).count();
     let connected = streams.iter().filter(|stream| stream.is_connected()).count();
     match lost {
         Some(lost) if wishes.all => return Err(Illness::Stream(lost.to_string())),

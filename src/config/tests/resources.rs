@@ -181,6 +181,7 @@ fn keys_of_another_type_have_no_effect() {
                 b'[' => "[]",
                 b'"' => "\"\"",
                 b't' => "false",
+                b'{' => "{}",
                 _ => "0",
             };
             let text = beside(&format!(r#"{members}, "serve": "/b", "{key}": {empty}"#));

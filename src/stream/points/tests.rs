@@ -48,8 +48,8 @@ impl Bench {
         room[..bytes.len()].copy_from_slice(bytes);
         let aligned = self.probe.align(&mut room[..bytes.len()]);
         assert_eq!(aligned.whole, bytes.len());
-        self.points.take(front, &aligned, self.probe.content().unwrap());
         self.ring.commit(aligned.whole, aligned.held);
+        self.points.take(self.ring.head(), &aligned, self.probe.content().unwrap());
         front
     }
 
