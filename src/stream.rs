@@ -186,14 +186,14 @@ impl Stream {
         self.expect();
         let connected = self.source.dialed(result, now);
         if connected {
-            self.came();
+            self.came(now);
         }
         connected
     }
 
     /// Feeds another worker's part of the stream from now on, by a pipe.
-    pub fn feed_to(&mut self, pipe: OwnedFd) {
-        self.feeds.push(Feed::new(pipe));
+    pub fn feed_to(&mut self, worker: usize, pipe: OwnedFd) {
+        self.feeds.push(Feed::new(worker, pipe));
     }
 
     /// Whether its upstream is connected.

@@ -87,6 +87,8 @@ pub enum Departure {
     TooSlow,
     /// It did not take the rest in time.
     TooSlowToEnd,
+    /// Its stream comes another way than it was told.
+    Rerouted,
     /// Its stream was switched off.
     SwitchedOff,
     /// The node stops.
@@ -123,6 +125,7 @@ impl Departure {
             Departure::Finished => "finished",
             Departure::TooSlow => "too_slow",
             Departure::TooSlowToEnd => "too_slow_to_end",
+            Departure::Rerouted => "rerouted",
             Departure::SwitchedOff => "switched_off",
             Departure::Stopped => "stopped",
         }
@@ -139,8 +142,8 @@ impl Viewer {
         }
     }
 
-    /// Ends it before `deadline`: with all there is in the ring if the stream has come to its end,
-    /// or else with the packet it stands in.
+    /// Ends it before `deadline`: with all there is in the ring if the stream has come to its end
+    /// or goes on another way, or else with the packet it stands in.
     pub fn end(
         &mut self,
         why: Departure,
@@ -154,7 +157,7 @@ impl Viewer {
             State::CatchingUp(state) => Ending::new(state, head, deadline, why),
             State::Ending(state) => state,
         };
-        if why != Departure::Finished {
+        if !matches!(why, Departure::Finished | Departure::Rerouted) {
             let dropped = counts.packets_dropped;
             ending.hurry(ring, deadline, counts);
             self.visit.packets_skipped += counts.packets_dropped - dropped;

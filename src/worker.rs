@@ -42,10 +42,10 @@ use crate::limits::{COMMANDS_PER_TURN_MAX, EVENTS_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::resource::{Desk, Static};
-use crate::stream::Stream;
 use crate::stream::failover::Attempt;
 use crate::stream::join::Readiness;
 use crate::stream::trunk::Trunk;
+use crate::stream::{Fill, Stream};
 use crate::upstream::Dialer;
 use accept::{Arrival, Listeners};
 use answer::Resource;
@@ -289,6 +289,12 @@ impl Worker {
                 // Whoever waits for it is called, or nobody wants it any more.
                 self.streams.mark(number);
             }
+            Command::Rerouted { stream: number, via } => {
+                if let Some(stream) = self.streams.get_mut(number) {
+                    stream.reroute(&via, now);
+                    self.streams.mark(number);
+                }
+            }
             Command::Answered { guest, response } => {
                 let status = response.status();
                 if self.guests.answered(guest, *response, now) {
@@ -315,10 +321,19 @@ impl Worker {
     fn watch_upstream(&mut self, number: usize, now: Instant) {
         let registry = self.poll.registry();
         let Some(stream) = self.streams.get_mut(number) else { return };
-        let Some(fill) = stream.source().last() else { return };
-        let token = Token::Upstream(number).into();
-        let source = fill.source().as_raw_fd();
-        match registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
+        let watch = |fill: &Fill| {
+            let (source, token) = (fill.source().as_raw_fd(), Token::Upstream(number).into());
+            match registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
+                // It has been since before.
+                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                result => result,
+            }
+        };
+        if stream.source().better().is_some_and(|fill| watch(fill).is_err()) {
+            stream.source().drop_better();
+        }
+        let Some(watched) = stream.source().last().map(watch) else { return };
+        match watched {
             Ok(()) => stream.mark_readable(),
             Err(why) => stream.lose_upstream(why, now),
         }

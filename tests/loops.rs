@@ -275,3 +275,33 @@ fn every_worker_of_a_hot_stream_tells_its_way() {
     );
     assert_eq!(way(node.address, "/a.ts").len(), 2);
 }
+
+/// A node is let go when its upstream's way changes, and comes back to be told.
+#[test]
+fn a_node_is_told_when_the_way_changes() {
+    let (first, second) = (free_address(), free_address());
+    let origin = origin_at(first);
+    // The relay has nothing yet: the node above begins with the origin, which tells no way.
+    let relay = node_at(free_address(), "/a.ts", &[&format!("http://{second}/")]);
+    let urls = [format!("http://{first}/"), relay.url("/a.ts")];
+    let above = node_at(free_address(), "/a.ts", &[&urls[0], &urls[1]]);
+    above.await_connected();
+    let _relayed = origin_at(second);
+    relay.await_connected();
+    let below = node_at(free_address(), "/a.ts", &[&above.url("/a.ts")]);
+    below.await_connected();
+    assert_eq!(way(below.address, "/a.ts").len(), 2);
+    let mut viewer = watch(below.address, "/a.ts");
+    drop(origin);
+    above.await_log(|line| line["event"] == "connected" && line["url"] == urls[1]);
+    above.await_count("restreamer_viewers_ended_total", "rerouted", 1);
+    below.await_connected();
+    assert_eq!(way(below.address, "/a.ts").len(), 3, "the relay as well");
+    assert_eq!(above.status()["upstream"], urls[1].as_str());
+    // Who watches there has lost nobody.
+    let mut verifier = Verifier::default();
+    while verifier.signalled == 0 {
+        verifier.feed(&read_bytes(&mut viewer, PACKET_BYTES));
+    }
+    assert_eq!(below.count("restreamer_viewers_ended_total", ""), 0);
+}

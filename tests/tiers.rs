@@ -45,11 +45,13 @@ fn every_tier_gives_what_the_origin_was_sent() {
     for kind in [Kind::Tcp, Kind::Http, Kind::Chunked] {
         let dir = tempfile::tempdir().unwrap();
         let upstream = Upstream::open(kind, dir.path());
-        let origin = Node::of(&upstream.url);
+        let origin = Node::cutting(&upstream.url);
         let mut peer = upstream.accept();
         origin.await_connected();
-        let relay = node(&[origin.url("/a.ts")]);
-        let edge = node(&[relay.url("/a.ts")]);
+        let relay = Node::cutting(&origin.url("/a.ts"));
+        relay.await_connected();
+        let edge = Node::cutting(&relay.url("/a.ts"));
+        edge.await_connected();
         let nodes = [&origin, &relay, &edge];
         let read = |mut viewer: TcpStream| {
             std::thread::spawn(move || {
@@ -105,12 +107,13 @@ fn an_edge_goes_on_when_one_of_two_relays_is_killed() {
     assert_eq!(relays[1 - used].count("streaming_connections", ""), 0);
 
     let mut viewer = watch(edge.address, "/a.ts");
+    let mut verifier = Verifier::default();
+    verifier.feed(&read_bytes(&mut viewer, 50 * PACKET_BYTES));
     relays[used].signal("KILL");
     let connected =
         |line: &Value| line["event"] == "connected" && line["url"] == relays[1 - used].url("/a.ts");
     edge.await_log(connected);
     // The same connection goes on; what came between the two has no way to it.
-    let mut verifier = Verifier::default();
     while verifier.signalled == 0 {
         verifier.feed(&read_bytes(&mut viewer, PACKET_BYTES));
     }

@@ -5,13 +5,13 @@ use std::hash::RandomState;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use restreamer_sys::socket;
 use slog::{Logger, error, o, warn};
 
 use super::BootError;
-use crate::config::{Api, Config, StaticConfig, StreamConfig};
+use crate::config::{Api, Config, Order, StaticConfig, StreamConfig};
 use crate::egress::Client;
 use crate::http::auth::Guard;
 use crate::http::via::Pseudonym;
@@ -104,9 +104,16 @@ fn stream(
         })
         .collect();
     let reconnect = making.config.reconnect;
-    let schedule = Schedule::new(upstreams.len(), reconnect, |below| fastrand::usize(..below));
+    let (all, random) = (upstreams.len(), |below| fastrand::usize(..below));
+    let (schedule, after) = match config.order {
+        Order::Turns => (Schedule::new(all, reconnect, random), Duration::ZERO),
+        Order::Preference { return_after } => {
+            (Schedule::by_preference(all, reconnect, random), return_after)
+        }
+    };
     let failover = Failover::new(upstreams, schedule, making.config.read_timeout, status)
-        .watched(config.health);
+        .watched(config.health)
+        .returning_after(after);
     let failover = if config.on_demand.is_some() { failover.on_demand(now) } else { failover };
     let log = log.new(o!("module" => "stream"));
     shown.metrics.switched(true);

@@ -32,6 +32,8 @@ pub struct StreamConfig {
     /// How fast a new viewer is sent what has come before, in percent of the stream's bitrate;
     /// `None` is as fast as it takes it.
     pub pacing_percent: Option<u32>,
+    /// Which of its upstreams is tried when.
+    pub order: Order,
     /// What becomes of viewers when an upstream is lost.
     pub on_loss: OnLoss,
     /// How long something may be wrong with an upstream.
@@ -63,6 +65,7 @@ impl StreamConfig {
             keep: Keep::default(),
             slow: Slow::RandomAccess,
             pacing_percent: Some(PACING_PERCENT_DEFAULT),
+            order: Order::Turns,
             on_loss: OnLoss::default(),
             max_connections: None,
             hot: false,
@@ -91,6 +94,19 @@ pub enum Join {
     Live,
     /// Where one began who came so long ago; more than zero.
     Seconds(Duration),
+}
+
+/// Which of a stream's upstreams is tried when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// One after the other, in an order of chance.
+    Turns,
+    /// The first of the list that can be had.
+    Preference {
+        /// One that is preferred to the one in use is returned to once it has been well for so
+        /// long.
+        return_after: Duration,
+    },
 }
 
 /// What becomes of a stream's viewers when its upstream is lost.

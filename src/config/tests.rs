@@ -96,6 +96,8 @@ const WHOLE: &str = r#"{
                     "for": 60
                 }
             },
+            "order": "priority",
+            "return_after": 10,
             "cache": 0,
             "api": "",
             "token_query": true,

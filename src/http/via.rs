@@ -8,10 +8,13 @@
 //! not only who asks with a `Via`: a cache may give one answer to many.
 //!
 //! A stream without an upstream lets nobody in (one on demand has them wait, and answers when it
-//! knows its way), and when it loses one its viewers go. So the last
-//! connection that would close a ring is made to a stream that knows all of the ring, and is
-//! refused. Whoever keeps viewers beyond the loss of an upstream breaks that: the way of a stream
-//! must then not change under a viewer that is a node, which was told another one.
+//! knows its way), and its way does not change under a viewer that is a node: viewers stay when it
+//! loses an upstream, but when the next one comes another way it lets go of those that asked with a
+//! `Via`, which come back at once and are told that way (`Stream::reroute`). So the connection that
+//! would close a ring is made to a stream that knows all of the ring, and is refused; where two are
+//! made at the same time the ring stands for as long as it takes each node of it to be told, and
+//! then one of them finds itself. A proxy between nodes passes `Via` on, and adds itself: so it
+//! does for players, which are let go as well.
 //!
 //! Owns the field's grammar; reads whatever a peer sends. Never fails: what is no member is left
 //! out. Upstreams that speak no HTTP say nothing of their way: a ring through one of them is not
@@ -71,14 +74,14 @@ impl Via {
         }
     }
 
+    /// Whether nobody has said anything of it.
+    pub fn is_empty(&self) -> bool {
+        self.members == 0
+    }
+
     /// Whether it is longer than any chain of nodes should be.
     pub fn is_long(&self) -> bool {
         self.members > VIA_MEMBERS_MAX || self.text.len() > VIA_BYTES_MAX
-    }
-
-    /// Whether it has come straight.
-    pub fn is_empty(&self) -> bool {
-        self.members == 0
     }
 
     /// Whether it leads by this stream.

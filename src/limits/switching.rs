@@ -17,6 +17,12 @@ pub const SWITCH_TABLES_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time for a random access point of each program, from the connection's first packet on: encoders
 /// make one in two to five seconds.
 pub const SWITCH_TIMEOUT: Duration = Duration::from_secs(10);
+/// `return_after`, unless configured, in seconds.
+pub const RETURN_SECONDS_DEFAULT: f64 = 30.0;
+/// `return_after` in seconds.
+pub const RETURN_SECONDS_MAX: f64 = 86_400.0;
+/// A preferred upstream that is watched sends something, or is given up.
+pub const RETURN_SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is held back meanwhile. Viewers get it at once, and may lag by as much.
 pub const SWITCH_BYTES_MAX: usize = LAG_BYTES_MAX;
 

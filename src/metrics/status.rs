@@ -53,6 +53,8 @@ pub enum Reason {
     Demand,
     /// The one before failed, with an error of this kind.
     Failed(&'static str),
+    /// It is preferred to the one in use.
+    Preferred,
     /// The connection that the one before led to has ended, for this reason.
     Lost(&'static str),
 }
@@ -62,6 +64,7 @@ impl fmt::Display for Reason {
         match self {
             Reason::Start => f.write_str("start"),
             Reason::Demand => f.write_str("demand"),
+            Reason::Preferred => f.write_str("preferred"),
             Reason::Failed(kind) => write!(f, "failed: {kind}"),
             Reason::Lost(kind) => write!(f, "lost: {kind}"),
         }

@@ -3,9 +3,12 @@
 //! Owns the connection and the schedule. The states follow one another: *waiting* for the next
 //! attempt → *dialing* (an attempt is under way on its own thread) → *connected* → *waiting*, or
 //! *off* when there is to be no other attempt. One on demand is [*idle*](idle) while nobody wants
-//! it. Each attempt is told with its reason and its result.
+//! it. Each attempt is told with its reason and its result. Where upstreams are preferred to others
+//! there may be a [`better`] one beside the connected one.
 
+mod better;
 mod idle;
+mod upstream;
 mod vigil;
 
 use std::os::fd::AsFd;
@@ -15,19 +18,21 @@ use std::time::{Duration, Instant};
 use restreamer_sys::cpu;
 use slog::{Logger, info, o, warn};
 
+use better::Better;
+pub use upstream::Upstream;
+
 use super::contents::Report;
 use super::fill::{Fill, Rejoin};
 use super::health::Watch;
 use super::intake::Filled;
-use super::switch::Switched;
+use super::switch::{Before, Switched};
 use crate::clock::{earlier, seconds};
 use crate::config::{Health, Reception, Remote, RemoteKind};
 use crate::limits::{DATAGRAM_OVERHEAD_BYTES, DIAL_STACK_BYTES};
 use crate::metrics::health::Shown;
 use crate::metrics::status::Begun;
-use crate::metrics::{Reason, StreamStatus, UpstreamCounts, UpstreamMetrics, UpstreamState};
+use crate::metrics::{Reason, StreamStatus, UpstreamCounts, UpstreamState};
 use crate::ring::Ring;
-use crate::ts::Pids;
 use crate::upstream::schedule::Schedule;
 use crate::upstream::{DialError, Dialed, Loss};
 
@@ -51,9 +56,12 @@ pub struct Failover {
     counts: UpstreamCounts,
     /// Datagrams that the last fill brought.
     datagrams: usize,
-    /// PIDs of which viewers have had packets by connections that are lost.
-    before: Pids,
+    /// What viewers have had by connections that are lost.
+    before: Before,
     switched: Option<Switched>,
+    better: Better,
+    /// How long a preferred upstream has to be well before it is returned to.
+    return_after: Duration,
 }
 
 /// What it takes to dial an upstream.
@@ -65,42 +73,6 @@ pub struct Attempt {
     pub reception: Reception,
     /// The log, with the upstream's address.
     pub log: Logger,
-}
-
-/// One upstream of a stream.
-#[derive(Debug)]
-pub struct Upstream {
-    remote: Remote,
-    reception: Reception,
-    metrics: UpstreamMetrics,
-    log: Logger,
-    /// The reason of the last attempt on it.
-    reason: Option<Reason>,
-}
-
-impl Upstream {
-    /// An upstream, not connected. The log lines of it name it.
-    pub fn new(
-        remote: Remote,
-        reception: Reception,
-        metrics: UpstreamMetrics,
-        log: &Logger,
-    ) -> Upstream {
-        metrics.connected(false);
-        metrics.state(UpstreamState::Waiting);
-        let log = log.new(o!("module" => "upstream", "url" => remote.label().to_owned()));
-        Upstream { remote, reception, metrics, log, reason: None }
-    }
-
-    /// Logs that an attempt begins, but not over and over that another one is made after the same
-    /// failure: through a night without upstreams its result is a line each, as it always was.
-    fn log_attempt(&mut self, Begun { number, reason, .. }: Begun) {
-        let again = self.reason.replace(reason) == Some(reason);
-        if !(again && matches!(reason, Reason::Failed(_))) {
-            info!(self.log, "upstream {} is tried ({reason})", self.remote.label();
-                "event" => "attempt", "attempt" => number, "reason" => reason.to_string());
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -140,9 +112,18 @@ impl Failover {
             status,
             counts,
             datagrams: 0,
-            before: Pids::default(),
+            before: Before::default(),
             switched: None,
+            better: Better::None,
+            return_after: Duration::ZERO,
         }
+    }
+
+    /// The same, where a preferred upstream is returned to once it has been well for so long.
+    #[must_use]
+    pub fn returning_after(mut self, time: Duration) -> Failover {
+        self.return_after = time;
+        self
     }
 
     /// Whether an upstream is connected.
@@ -152,7 +133,7 @@ impl Failover {
 
     /// Whether an attempt is under way.
     pub fn is_dialing(&self) -> bool {
-        matches!(self.link, Link::Dialing(_))
+        matches!(self.link, Link::Dialing(_)) || matches!(self.better, Better::Dialing(_))
     }
 
     /// The connected upstream.
@@ -170,7 +151,7 @@ impl Failover {
 
     /// Nobody is there who has had anything of what came before.
     pub fn begin_anew(&mut self) {
-        self.before = Pids::default();
+        self.before = Before::default();
     }
 
     /// Whether the stream has gone on with another connection, and how; once.
@@ -184,7 +165,8 @@ impl Failover {
             Link::Waiting => self.schedule.due(now),
             Link::Connected { fill, watch, .. } => {
                 let silent = self.read_timeout.map(|t| fill.last_data() + t);
-                earlier(earlier(silent, fill.deadline()), Some(watch.due()))
+                let silent = earlier(silent, fill.deadline());
+                earlier(earlier(silent, Some(watch.due())), self.better_deadline(now))
             }
             Link::Idle | Link::Dialing(_) | Link::Off => None,
         }
@@ -192,7 +174,10 @@ impl Failover {
 
     /// Begins an attempt, if one is due.
     pub fn begin_attempt(&mut self, now: Instant) -> Option<Attempt> {
-        if !matches!(self.link, Link::Waiting) || self.schedule.due(now)? > now {
+        if !matches!(self.link, Link::Waiting) {
+            return self.begin_better(now);
+        }
+        if self.schedule.due(now)? > now {
             return None;
         }
         self.attempts += 1;
@@ -206,13 +191,14 @@ impl Failover {
         let upstream = &mut self.upstreams[begun.upstream];
         upstream.metrics.state(UpstreamState::Dialing);
         self.status.dialing(begun);
-        upstream.log_attempt(begun);
-        let Upstream { remote, reception, log, .. } = upstream;
-        Some(Attempt { remote: remote.clone(), reception: reception.clone(), log: log.clone() })
+        Some(upstream.attempt(begun))
     }
 
     /// Takes the result of the attempt under way. Answers whether the stream is connected now.
     pub fn dialed(&mut self, result: Result<Dialed, DialError>, now: Instant) -> bool {
+        if let Better::Dialing(begun) = self.better {
+            return self.better_dialed(begun, result, now);
+        }
         let Link::Dialing(begun) = self.link else {
             // Told to stop meanwhile: what was dialed is closed by dropping it.
             return false;
@@ -236,7 +222,7 @@ impl Failover {
         info!(log, "upstream {} connected", remote.label(); "event" => "connected",
             "attempt" => attempt, "reason" => reason.to_string(), "took_seconds" => seconds(took));
         let fill = Fill::new(dialed, now);
-        let goes_on = !self.before.is_empty();
+        let goes_on = !self.before.pids.is_empty();
         let fill = Box::new(if goes_on { fill.after(&self.before) } else { fill });
         let report = Report::new(now);
         let watch = Box::new(Watch::new(self.health, now));
@@ -247,7 +233,7 @@ impl Failover {
         let Begun { number: attempt, upstream: number, reason, .. } = begun;
         let took = now.saturating_duration_since(begun.at);
         self.upstreams[number].metrics.attempted(error.kind(), took);
-        self.schedule.failed(now);
+        self.schedule.failed(number, now);
         let again = self.wait(number, Reason::Failed(error.kind()), now);
         let Upstream { remote, log, .. } = &self.upstreams[number];
         let why = format!("upstream {} {error}", remote.label());
@@ -269,7 +255,10 @@ impl Failover {
         }
         self.datagrams = usize::try_from(self.counts.datagrams - before).unwrap_or(usize::MAX);
         match filled {
-            Ok(filled) => filled,
+            Ok(filled) => match self.fill_better(ring, now) {
+                Filled::More => Filled::More,
+                _drained => filled,
+            },
             Err(loss) => {
                 self.give_up(&loss, ring, now);
                 Filled::Ended
@@ -285,9 +274,9 @@ impl Failover {
     /// Whether there is something to do though nothing has come. Joins a silent multicast group
     /// again, on a thread of its own: the kernel may take its time over it.
     pub fn is_due(&mut self, now: Instant) -> bool {
-        let ill = self.look_if_due(now);
+        let other = self.look_if_due(now) | self.is_better_due(now);
         let Link::Connected { upstream, fill, .. } = &mut self.link else { return false };
-        let due = ill || fill.deadline().is_some_and(|deadline| deadline <= now);
+        let due = other || fill.deadline().is_some_and(|deadline| deadline <= now);
         if let Some(Rejoin { membership, socket, first }) = fill.rejoin_due(now) {
             let log = self.upstreams[*upstream].log.clone();
             self.upstreams[*upstream].metrics.rejoined();
@@ -334,6 +323,7 @@ impl Failover {
             self.upstreams[upstream].metrics.show(None);
             self.upstreams[upstream].metrics.show_health(Shown::Unused);
         }
+        self.drop_better();
         self.link = Link::Off;
         if let Some(any) = self.upstreams.first() {
             any.metrics.state(UpstreamState::Off);
@@ -345,32 +335,26 @@ impl Failover {
         if let Link::Connected { upstream, .. } = self.link {
             self.upstreams[upstream].metrics.publish(&mut self.counts);
         }
+        self.publish_better();
     }
 
     /// Lets go of the connected upstream; the next attempt is due when the schedule says.
     pub fn give_up(&mut self, loss: &Loss, ring: &mut Ring, now: Instant) {
-        let Link::Connected { upstream: number, attempt, since, fill, watch, .. } = &mut self.link
-        else {
+        let Link::Connected { upstream: number, attempt, since, watch, .. } = &self.link else {
             return;
         };
         let never_well = matches!(loss, Loss::Unhealthy(of, _) if !watch.was_well(*of));
         let (number, attempt, up) = (*number, *attempt, now.saturating_duration_since(*since));
-        fill.finish(ring, &mut self.counts);
-        if fill.is_open() {
-            self.before.extend(fill.probe().pids());
-        }
-        self.publish();
-        self.upstreams[number].metrics.connected(false);
-        self.upstreams[number].metrics.show(None);
+        self.let_go(ring);
         self.upstreams[number].metrics.lost(loss.kind());
-        let ended = matches!(loss, Loss::Ended);
-        let shown = if ended { Shown::Ended(now) } else { Shown::Unused };
-        self.upstreams[number].metrics.show_health(shown);
+        if matches!(loss, Loss::Ended) {
+            self.upstreams[number].metrics.show_health(Shown::Ended(now));
+        }
         if never_well {
             // As good as an attempt that took long and failed.
-            self.schedule.failed(now);
+            self.schedule.failed(number, now);
         } else {
-            self.schedule.lost(now);
+            self.schedule.lost(number, now);
         }
         let again = self.wait(number, Reason::Lost(loss.kind()), now);
         let Upstream { remote, log, .. } = &self.upstreams[number];
@@ -382,6 +366,21 @@ impl Failover {
         } else {
             warn!(log, "{why}"; "event" => "error", "error" => loss.kind());
         }
+        self.promote(now);
+    }
+
+    /// Nothing more comes of the connected upstream: what waited goes into the ring.
+    fn let_go(&mut self, ring: &mut Ring) {
+        let Link::Connected { upstream, fill, .. } = &mut self.link else { return };
+        let number = *upstream;
+        fill.finish(ring, &mut self.counts);
+        if fill.is_open() {
+            self.before.add(fill.probe());
+        }
+        self.publish();
+        self.upstreams[number].metrics.connected(false);
+        self.upstreams[number].metrics.show(None);
+        self.upstreams[number].metrics.show_health(Shown::Unused);
     }
 
     /// Waits for the next attempt, to be made for this `reason`. Answers whether there will be one.

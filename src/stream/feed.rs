@@ -20,7 +20,9 @@ use crate::viewer::catching_up::{Came, CatchingUp, Landing};
 /// See the module.
 #[derive(Debug)]
 pub struct Feed {
-    /// Where the other worker reads.
+    /// The number of the other worker.
+    worker: usize,
+    /// Where it reads.
     pipe: OwnedFd,
     /// It has not had everything up to the head.
     behind: Option<CatchingUp>,
@@ -38,9 +40,14 @@ pub enum Fate {
 }
 
 impl Feed {
-    /// Feeds a pipe, non-blocking, from the head on.
-    pub fn new(pipe: OwnedFd) -> Feed {
-        Feed { pipe, behind: None, end: None }
+    /// Feeds a worker by a pipe, non-blocking, from the head on.
+    pub fn new(worker: usize, pipe: OwnedFd) -> Feed {
+        Feed { worker, pipe, behind: None, end: None }
+    }
+
+    /// Whether it is this worker's, and goes on.
+    pub fn goes_on_to(&self, worker: usize) -> bool {
+        self.worker == worker && self.end.is_none()
     }
 
     /// Whether it has had everything up to the head, and goes on.

@@ -8,13 +8,13 @@ use super::bytes::Bytes;
 use super::datagrams::Datagrams;
 use super::intake::{Filled, Intake, Reader};
 use super::points::Points;
-use super::switch::{Late, Switch, Switched};
+use super::switch::{Before, Late, Switch, Switched};
 use crate::clock::earlier;
 use crate::http::via::Via;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
 use crate::ts::programs::Tables;
-use crate::ts::{Pids, Probe};
+use crate::ts::{Content, Probe};
 use crate::upstream::datagram::Membership;
 use crate::upstream::{Body, Dialed, Loss};
 
@@ -73,11 +73,42 @@ impl Fill {
         }
     }
 
-    /// The same, for viewers who have had packets of these PIDs by another connection.
+    /// The same, for viewers who have had this by another connection.
     #[must_use]
-    pub fn after(mut self, before: &Pids) -> Fill {
+    pub fn after(mut self, before: &Before) -> Fill {
         self.way = Way::Staged(Box::new(Switch::new(before.clone())));
         self
+    }
+
+    /// The same of one that is staged: this is all there was.
+    #[must_use]
+    pub fn after_all(mut self, before: &Before) -> Fill {
+        if let Way::Staged(switch) = &mut self.way {
+            switch.set_before(before);
+        }
+        self
+    }
+
+    /// Whether packets follow each other, and all tables have come.
+    pub fn is_sound(&self) -> bool {
+        let tables = self.probe.content().map(Content::tables);
+        let any = tables.is_some_and(|all| all.programs().iter().any(|of| of.pmt.is_some()));
+        any && self.probe.is_in_sync()
+    }
+
+    /// Begins anew with what is staged: what has come so far is not to go on with.
+    pub fn forget_staged(&mut self) {
+        if let Way::Staged(switch) = &mut self.way {
+            switch.forget(&mut self.points);
+        }
+    }
+
+    /// Whether the stream could go on with it now, if it is staged.
+    pub fn look(&mut self, now: Instant) -> bool {
+        match &mut self.way {
+            Way::Ring(_) => false,
+            Way::Staged(switch) => switch.look(&self.probe, &self.points, now).is_some(),
+        }
     }
 
     /// Whether its bytes go into the ring.
@@ -98,6 +129,11 @@ impl Fill {
     /// Which way it comes.
     pub fn via(&self) -> &Via {
         &self.via
+    }
+
+    /// It comes another way from now on.
+    pub fn set_via(&mut self, via: &Via) {
+        self.via.clone_from(via);
     }
 
     /// What it sends.
@@ -144,9 +180,30 @@ impl Fill {
         now: Instant,
         counts: &mut UpstreamCounts,
     ) -> Result<Filled, Loss> {
+        let filled = self.read(ring, now, counts);
+        self.go_on(ring, now);
+        filled
+    }
+
+    /// The same of one that is staged, with which the stream does not go on yet.
+    pub fn read_aside(
+        &mut self,
+        now: Instant,
+        counts: &mut UpstreamCounts,
+    ) -> Result<Filled, Loss> {
+        assert!(!self.is_open(), "it is not in use");
+        self.read(&mut Ring::new(), now, counts)
+    }
+
+    fn read(
+        &mut self,
+        ring: &mut Ring,
+        now: Instant,
+        counts: &mut UpstreamCounts,
+    ) -> Result<Filled, Loss> {
         self.probe.at(now);
         let (to, late) = match &mut self.way {
-            Way::Ring(late) => (&mut *ring, late.as_deref_mut()),
+            Way::Ring(late) => (ring, late.as_deref_mut()),
             Way::Staged(switch) => (switch.staged(), None),
         };
         let intake = Intake::new(to, &mut self.probe, &mut self.points, counts);
@@ -155,12 +212,11 @@ impl Fill {
         if intake.came {
             self.last_data = now;
         }
-        self.switch(ring, now);
         filled
     }
 
     /// Has the stream go on with what was staged, if it is time.
-    fn switch(&mut self, ring: &mut Ring, now: Instant) {
+    pub fn go_on(&mut self, ring: &mut Ring, now: Instant) {
         match std::mem::replace(&mut self.way, Way::Ring(None)) {
             Way::Ring(late) => self.way = Way::Ring(late),
             Way::Staged(mut switch) => match switch.look(&self.probe, &self.points, now) {

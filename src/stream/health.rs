@@ -139,6 +139,11 @@ impl Watch {
         self.looked + HEALTH_INTERVAL
     }
 
+    /// Whether something is wrong for which an upstream is left, after however long.
+    pub fn is_ill(&self) -> bool {
+        self.held().any(|(condition, _)| self.limits.time(condition).is_some())
+    }
+
     /// When the last look was.
     pub fn looked(&self) -> Instant {
         self.looked

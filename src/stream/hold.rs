@@ -11,6 +11,7 @@ use slog::{info, warn};
 use super::Stream;
 use super::switch::Switched;
 use crate::clock::seconds;
+use crate::http::via::Via;
 use crate::limits::ENDING_TIMEOUT;
 use crate::viewer::Departure;
 
@@ -21,6 +22,10 @@ pub struct Hold {
     patience: Option<Duration>,
     /// Since when, and until when at the most.
     on: Option<On>,
+    /// Which way the last connection came.
+    way: Via,
+    /// The stream came another way than before, and other workers were not told yet.
+    rerouted: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +37,7 @@ struct On {
 impl Hold {
     /// Nobody waits yet.
     pub fn new(patience: Option<Duration>) -> Hold {
-        Hold { patience, on: None }
+        Hold { patience, on: None, way: Via::default(), rerouted: false }
     }
 
     /// Whether viewers wait.
@@ -82,20 +87,72 @@ impl Stream {
 
     /// A connection is about to come: has what there was before go on with it, if anybody waits.
     pub(super) fn expect(&mut self) {
-        if !(self.hold.is_on() && self.is_watched()) {
+        if !(self.source.is_connected() || self.hold.is_on() && self.is_watched()) {
             self.source.begin_anew();
         }
     }
 
     /// A connection has come. Where nobody is left who has waited, that is over.
-    pub(super) fn came(&mut self) {
+    pub(super) fn came(&mut self, now: Instant) {
         if !self.is_watched() {
             self.end_hold();
         }
+        self.look_at_way(now);
+    }
+
+    /// Has those who were told another way come again.
+    fn look_at_way(&mut self, now: Instant) {
+        let way = self.via();
+        if way != self.hold.way {
+            self.hold.way = way;
+            self.hold.rerouted = self.are_fed();
+            self.end_nodes(now);
+        }
+    }
+
+    /// The stream comes another way: viewers that may be nodes are let go, to come back and be told
+    /// (see [`via`](crate::http::via)).
+    fn end_nodes(&mut self, now: Instant) {
+        let deadline = now + ENDING_TIMEOUT;
+        let stay = self.members.each(|viewer| {
+            if viewer.visit.of_node {
+                viewer.end(Departure::Rerouted, &self.ring, deadline, &mut self.counts);
+            }
+            None
+        });
+        assert!(stay.is_empty(), "who ends is let go in a turn");
+    }
+
+    /// The stream's owner has it by another way.
+    pub fn reroute(&mut self, way: &Via, now: Instant) {
+        self.source.set_via(way);
+        self.end_nodes(now);
+    }
+
+    /// Whether the stream has come another way since this was asked last, so that workers that are
+    /// fed are to be told.
+    pub fn take_rerouted(&mut self) -> bool {
+        std::mem::take(&mut self.hold.rerouted)
+    }
+
+    /// Whether it has, and that is still to be told.
+    pub fn is_rerouted(&self) -> bool {
+        self.hold.rerouted
+    }
+
+    /// Whether a worker is fed, and goes on to be.
+    pub fn feeds_worker(&self, worker: usize) -> bool {
+        self.feeds.iter().any(|feed| feed.goes_on_to(worker))
+    }
+
+    /// Feeds a worker no longer.
+    pub fn end_feed(&mut self, worker: usize) {
+        self.feeds.retain(|feed| !feed.goes_on_to(worker));
     }
 
     /// The stream goes on with another connection.
     pub(super) fn went_on(&mut self, switched: &Switched, now: Instant) {
+        self.look_at_way(now);
         let since = self.end_hold().unwrap_or(now);
         self.metrics.switching().switched(switched.kind);
         let without = seconds(now.saturating_duration_since(since));

@@ -108,6 +108,11 @@ impl Points {
         self.inserted.push((at, bytes));
     }
 
+    /// Nobody is to begin at what there was.
+    pub fn forget(&mut self) {
+        self.programs.clear();
+    }
+
     /// What was at `from` is at `to` now, and so is what follows; what was before it is nowhere.
     pub fn move_to(&mut self, from: Position, to: Position) {
         let moved = |point: Point| {

@@ -10,6 +10,7 @@ use super::failover::{Attempt, Failover, Outlook};
 use super::fill::Fill;
 use super::intake::Filled;
 use super::switch::Switched;
+use crate::http::via::Via;
 use crate::limits::INTAKE_BYTES_PER_TURN;
 use crate::metrics::UpstreamCounts;
 use crate::ring::Ring;
@@ -59,6 +60,12 @@ impl Fed {
         self.next.as_deref().or(self.fill.as_deref())
     }
 
+    fn set_via(&mut self, via: &Via) {
+        for fill in [&mut self.fill, &mut self.next].into_iter().flatten() {
+            fill.set_via(via);
+        }
+    }
+
     fn let_go(&mut self, ring: &mut Ring) {
         if let Some(mut fill) = self.fill.take() {
             fill.finish(ring, &mut self.counts);
@@ -100,6 +107,13 @@ impl Source {
         }
     }
 
+    /// What the owner feeds has come to it another way from now on.
+    pub fn set_via(&mut self, via: &Via) {
+        if let Source::Fed(fed) = self {
+            fed.set_via(via);
+        }
+    }
+
     /// Whether the stream has gone on with another connection, and how; once.
     pub fn take_switched(&mut self) -> Option<Switched> {
         match self {
@@ -113,6 +127,21 @@ impl Source {
         match self {
             Source::Upstreams(failover) => failover.connected(),
             Source::Fed(fed) => fed.last(),
+        }
+    }
+
+    /// What is connected beside that, to be gone on with later.
+    pub fn better(&self) -> Option<&Fill> {
+        match self {
+            Source::Upstreams(failover) => failover.better(),
+            Source::Fed(_) => None,
+        }
+    }
+
+    /// Lets go of that.
+    pub fn drop_better(&mut self) {
+        if let Source::Upstreams(failover) = self {
+            failover.drop_better();
         }
     }
 

@@ -10,21 +10,40 @@
 //! It never changes a packet, and reads no descriptor. Driven by [`super::fill`], which reads into
 //! [`Switch::staged`] as long as there is a switch, and by the intake, for who is late.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::points::{Point, Points};
 use crate::limits::{PACKET_BYTES, SWITCH_BYTES_MAX, SWITCH_TABLES_TIMEOUT, SWITCH_TIMEOUT};
 use crate::metrics::switching::Kind;
 use crate::ring::{Position, Ring};
-use crate::ts::discontinuity::{resume, signal};
-use crate::ts::programs::Program;
+use crate::ts::discontinuity::{resume_after, signal};
+use crate::ts::programs::{Program, Tables};
 use crate::ts::{Aligned, Content, Header, Pid, Pids, Probe};
+
+/// What viewers have had of the stream.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// PIDs that there were packets of.
+    pub pids: Pids,
+    /// The last tables.
+    pub tables: Arc<Tables>,
+}
+
+impl Before {
+    /// Takes note of a connection that is over.
+    pub fn add(&mut self, probe: &Probe) {
+        self.pids.extend(probe.pids());
+        if let Some(content) = probe.content().filter(|content| content.tables().number() > 0) {
+            self.tables = Arc::clone(content.tables());
+        }
+    }
+}
 
 /// A connection that the stream does not go on with yet; see the module.
 #[derive(Debug)]
 pub struct Switch {
-    /// PIDs of which viewers have had packets.
-    before: Pids,
+    before: Before,
     staged: Ring,
     /// When its first packet had come.
     first: Option<Instant>,
@@ -63,9 +82,21 @@ fn judge(staged: Staged) -> Option<Kind> {
 }
 
 impl Switch {
-    /// Before it goes on, of these PIDs there were packets.
-    pub fn new(before: Pids) -> Switch {
+    /// Before it goes on there was this.
+    pub fn new(before: Before) -> Switch {
         Switch { before, staged: Ring::new(), first: None }
+    }
+
+    /// The same, after this.
+    pub fn set_before(&mut self, before: &Before) {
+        self.before = before.clone();
+    }
+
+    /// Nothing of what there is so far is to go on with.
+    pub fn forget(&mut self, points: &mut Points) {
+        points.forget();
+        self.staged.evict(0);
+        self.first = None;
     }
 
     /// Where the connection's packets go.
@@ -117,7 +148,8 @@ impl Switch {
             first[usize::from(pid.value())].or_else(known)
         };
         let mut said = Vec::new();
-        resume(&tables, self.before.iter(), next, &mut said);
+        let Before { pids, tables: old } = &self.before;
+        resume_after(old, &tables, pids.iter(), next, &mut said);
         ring.insert(&said);
         points.move_to(start, ring.head());
         for packet in self.staged.packets(start) {
@@ -125,7 +157,7 @@ impl Switch {
         }
         let (rest, waiting) = self.staged.room();
         ring.hold(&rest[..waiting]);
-        let mut missing = self.before;
+        let mut missing = self.before.pids;
         for pid in probe.pids() {
             missing.remove(pid);
         }

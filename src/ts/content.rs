@@ -258,9 +258,16 @@ impl Content {
 
     fn look_at_clock(&mut self, packet: &Packet<'_>) {
         let Some(field) = packet.adaptation() else { return };
-        let Some(pcr) = field.pcr() else { return };
-        let (pid, anew) = (packet.pid(), field.discontinuity());
-        if let Some(watch) = self.pcrs.iter_mut().find(|watch| watch.pid == pid) {
+        let (pid, mut anew) = (packet.pid(), field.discontinuity());
+        let mut watch = self.pcrs.iter_mut().find(|watch| watch.pid == pid);
+        let Some(pcr) = field.pcr() else {
+            if let Some(watch) = watch.filter(|_| anew) {
+                watch.announce();
+            }
+            return;
+        };
+        if let Some(watch) = &mut watch {
+            anew |= watch.take_announced();
             watch.came(pcr, anew, &mut self.faults);
         } else if !self.pcrs.is_empty() {
             // Nobody's clock.

@@ -285,12 +285,24 @@ impl Watch {
 pub(super) struct PcrWatch {
     pub(super) pid: Pid,
     last: Option<Pcr>,
+    /// There was a discontinuity indicator since.
+    announced: bool,
     watch: Watch,
 }
 
 impl PcrWatch {
     pub(super) fn new(pid: Pid, at: Ticks) -> PcrWatch {
-        PcrWatch { pid, last: None, watch: Watch::new(at) }
+        PcrWatch { pid, last: None, announced: false, watch: Watch::new(at) }
+    }
+
+    /// A discontinuity indicator came, which holds up to the next PCR (ISO/IEC 13818-1, 2.4.3.5).
+    pub(super) fn announce(&mut self) {
+        self.announced = true;
+    }
+
+    /// Whether there was one since the last PCR; asked when the next comes.
+    pub(super) fn take_announced(&mut self) -> bool {
+        std::mem::take(&mut self.announced)
     }
 
     /// One came; `anew` with a discontinuity indicator.

@@ -124,10 +124,11 @@ impl Header {
         packets.iter().zip(counters).take_while(is_next).count()
     }
 
-    /// Whether the packet with this header has a PCR or `random_access_indicator`.
+    /// Whether the packet with this header has a PCR, `random_access_indicator` or
+    /// `discontinuity_indicator`.
     #[inline]
     pub(super) fn indicates(self, bytes: &[u8; PACKET_BYTES]) -> bool {
-        self.has_adaptation() && bytes[HEADER_BYTES] != 0 && bytes[HEADER_BYTES + 1] & 0x50 != 0
+        self.has_adaptation() && bytes[HEADER_BYTES] != 0 && bytes[HEADER_BYTES + 1] & 0xD0 != 0
     }
 
     /// Whether the header is valid as far as it goes, given the byte after it: an

@@ -138,6 +138,11 @@ impl Probe {
         self.counters.know(pid)
     }
 
+    /// Whether packets follow each other.
+    pub fn is_in_sync(&self) -> bool {
+        self.in_sync
+    }
+
     /// What comes next has arrived at `now`.
     pub fn at(&mut self, now: Instant) {
         if let Some(content) = &mut self.content {

@@ -6,11 +6,16 @@
 
 use std::sync::Arc;
 
+use super::crc::crc32;
 use super::packet::{HEADER_BYTES, Pid, SYNC_BYTE};
 use super::pat::{self, TableError};
 use super::pmt::Pmt;
 use super::section::TABLE_PAT;
 use crate::limits::{PACKET_BYTES, PAT_SECTIONS_MAX, PROGRAMS_MAX};
+
+/// Where the version is in a section of a PAT or PMT, and how long its CRC is.
+const VERSION_AT: usize = 5;
+const CRC_BYTES: usize = 4;
 
 /// Bytes of a section.
 type Section = Arc<[u8]>;
@@ -68,6 +73,29 @@ impl Tables {
         !self.pat.is_empty() && self.programs.iter().all(|program| program.section.is_some())
     }
 
+    /// Whether one of them has the version of another one in `other`, which it is to replace.
+    pub(super) fn may_be_taken_for(&self, other: &Tables) -> bool {
+        let clash = |one: &Section, other: &Section| one != other && version(one) == version(other);
+        let of_pat = self.pat.iter().zip(&other.pat).any(|(one, other)| clash(one, other));
+        of_pat
+            || self.programs.iter().any(|program| {
+                let same = |other: &&Program| other.number == program.number;
+                let before = other.programs.iter().find(same).and_then(|one| one.section.as_ref());
+                let both = program.section.as_ref().zip(before);
+                both.is_some_and(|(one, other)| clash(one, other))
+            })
+    }
+
+    /// The same under the version before theirs.
+    pub(super) fn before_their_version(&self) -> Tables {
+        let mut tables = self.clone();
+        let pmts = tables.programs.iter_mut().filter_map(|program| program.section.as_mut());
+        for section in tables.pat.iter_mut().chain(pmts) {
+            *section = renumbered(section, version(section).wrapping_sub(1) & 0x1F);
+        }
+        tables
+    }
+
     /// The PIDs that [`Tables::write`] writes packets of: each once.
     pub fn pids(&self) -> Vec<Pid> {
         let mut pids: Vec<Pid> = (!self.pat.is_empty()).then_some(Pid::PAT).into_iter().collect();
@@ -100,6 +128,21 @@ impl Tables {
             }
         }
     }
+}
+
+/// The version of a section (ISO/IEC 13818-1, 2.4.4.4 and 2.4.4.9).
+fn version(section: &Section) -> u8 {
+    section[VERSION_AT] >> 1 & 0x1F
+}
+
+/// The same section under another version.
+fn renumbered(section: &Section, version: u8) -> Section {
+    let mut bytes = section.to_vec();
+    bytes[VERSION_AT] = bytes[VERSION_AT] & !0x3E | version << 1;
+    let end = bytes.len() - CRC_BYTES;
+    let crc = crc32(&bytes[..end]);
+    bytes[end..].copy_from_slice(&crc.to_be_bytes());
+    bytes.into()
 }
 
 /// Adds the packets of one section, with counters of 0.

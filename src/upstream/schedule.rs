@@ -7,27 +7,39 @@ use crate::limits::{RECONNECT_EXTRA_DIVISOR, RECONNECT_MIN};
 
 /// The order of a stream's upstreams and the time of the next attempt.
 ///
-/// The list is shuffled once and used round-robin, one step an attempt. The next attempt may begin
-/// `reconnect` after the *beginning* of the last one, and begins up to a fifth of `reconnect`
-/// later, by chance: a thousand nodes that lost the same upstream do not come back in step. An
-/// upstream that was up for longer than `reconnect` is tried again at once. Without `reconnect`
-/// there is one attempt.
+/// In turn: the list is shuffled once and used round-robin, one step an attempt. The next attempt
+/// may begin `reconnect` after the *beginning* of the last one. By preference: the list is used as
+/// it is, and what counts is the last attempt on the same upstream; the first in the list that may
+/// be tried is.
+///
+/// An attempt begins up to a fifth of `reconnect` later than it may, by chance: a thousand nodes
+/// that lost the same upstream do not come back in step. An upstream that was up for longer than
+/// `reconnect` is tried again at once. Without `reconnect` there is one attempt, or one on each.
 ///
 /// Where somebody waits for what nobody wanted, all upstreams are tried in a *round*, one after
 /// the other without a wait, unless the last attempt was made just now.
 #[derive(Debug)]
 pub struct Schedule {
-    order: Vec<usize>,
-    next: usize,
+    order: Order,
     reconnect: Option<Duration>,
     random: Random,
-    last: Option<Last>,
-    /// Attempts that are left of the round.
-    round: usize,
+    /// The last attempt: one for all, or each upstream's.
+    lasts: Vec<Option<Last>>,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// With the attempts that are left of a round.
+    Turns {
+        order: Vec<usize>,
+        next: usize,
+        round: usize,
+    },
+    Preference,
 }
 
 /// What the last attempt means for the next.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Last {
     /// Before this instant there is no other.
     earliest: Instant,
@@ -45,8 +57,8 @@ impl fmt::Debug for Random {
 }
 
 impl Schedule {
-    /// A schedule for `upstreams` upstreams; `random` decides their order and each attempt's extra
-    /// (a number below its argument each).
+    /// A schedule in turn for `upstreams` upstreams; `random` decides their order and each
+    /// attempt's extra (a number below its argument each).
     ///
     /// # Panics
     /// When there is no upstream.
@@ -60,43 +72,85 @@ impl Schedule {
         for last in (1..upstreams).rev() {
             order.swap(last, random(last + 1));
         }
+        let order = Order::Turns { order, next: 0, round: 0 };
+        Schedule::with(order, vec![None], reconnect, Random(Box::new(random)))
+    }
+
+    /// A schedule by preference, the first one first; `random` decides each attempt's extra.
+    ///
+    /// # Panics
+    /// When there is no upstream.
+    pub fn by_preference(
+        upstreams: usize,
+        reconnect: Option<Duration>,
+        random: impl FnMut(usize) -> usize + Send + 'static,
+    ) -> Schedule {
+        assert!(upstreams > 0, "a stream has an upstream");
+        let lasts = vec![None; upstreams];
+        Schedule::with(Order::Preference, lasts, reconnect, Random(Box::new(random)))
+    }
+
+    fn with(
+        order: Order,
+        lasts: Vec<Option<Last>>,
+        reconnect: Option<Duration>,
+        random: Random,
+    ) -> Schedule {
         let reconnect = reconnect.map(|reconnect| reconnect.max(RECONNECT_MIN));
-        Schedule {
-            order,
-            next: 0,
-            reconnect,
-            random: Random(Box::new(random)),
-            last: None,
-            round: 0,
-        }
+        Schedule { order, reconnect, random, lasts }
     }
 
     /// Begins an attempt; answers the number of the upstream to try.
     pub fn attempt(&mut self, now: Instant) -> usize {
-        self.round = self.round.saturating_sub(1);
-        let upstream = self.order[self.next];
-        self.next = (self.next + 1) % self.order.len();
+        let upstream = match &mut self.order {
+            Order::Turns { order, next, round } => {
+                *round = round.saturating_sub(1);
+                let upstream = order[*next];
+                *next = (*next + 1) % order.len();
+                upstream
+            }
+            Order::Preference => self.best(self.lasts.len(), now).map_or(0, |(best, _)| best),
+        };
+        self.begin(upstream, now);
+        upstream
+    }
+
+    /// Begins an attempt on one that is preferred to `upstream`, which is in use; answers its
+    /// number, if it is time.
+    pub fn attempt_better(&mut self, upstream: usize, now: Instant) -> Option<usize> {
+        let (best, _) = self.better(upstream, now).filter(|(_, due)| *due <= now)?;
+        self.begin(best, now);
+        Some(best)
+    }
+
+    fn begin(&mut self, upstream: usize, now: Instant) {
         let reconnect = self.reconnect.unwrap_or_default();
         let most = (reconnect / RECONNECT_EXTRA_DIVISOR).as_micros();
         let below = usize::try_from(most).unwrap_or(usize::MAX).saturating_add(1);
         let extra = u64::try_from((self.random.0)(below)).unwrap_or(0);
-        self.last = Some(Last { earliest: now + reconnect, extra: Duration::from_micros(extra) });
-        upstream
+        let last = Last { earliest: now + reconnect, extra: Duration::from_micros(extra) };
+        *self.last(upstream) = Some(last);
     }
 
-    /// The attempt failed. If that took longer than `reconnect`, chance counts from now on: all
-    /// nodes that wait for the same timeout of the same upstream come to its end in step.
-    pub fn failed(&mut self, now: Instant) {
-        if let Some(last) = &mut self.last {
+    fn last(&mut self, upstream: usize) -> &mut Option<Last> {
+        let of_all = self.lasts.len() == 1;
+        &mut self.lasts[if of_all { 0 } else { upstream }]
+    }
+
+    /// The last attempt on an upstream failed. If that took longer than `reconnect`, chance counts
+    /// from now on: all nodes that wait for the same timeout of the same upstream come to its end
+    /// in step.
+    pub fn failed(&mut self, upstream: usize, now: Instant) {
+        if let Some(last) = self.last(upstream) {
             last.earliest = last.earliest.max(now);
         }
     }
 
-    /// The connection that the attempt led to has ended. After longer than `reconnect`, nothing is
-    /// left to chance.
-    pub fn lost(&mut self, now: Instant) {
-        self.round = 0;
-        if let Some(last) = &mut self.last
+    /// The connection to an upstream that an attempt led to has ended. After longer than
+    /// `reconnect`, nothing is left to chance.
+    pub fn lost(&mut self, upstream: usize, now: Instant) {
+        self.end_round();
+        if let Some(last) = self.last(upstream)
             && last.earliest <= now
         {
             last.extra = Duration::ZERO;
@@ -105,28 +159,66 @@ impl Schedule {
 
     /// Somebody wants what nobody wanted: a round begins, if an attempt is due.
     pub fn begin_round(&mut self, now: Instant) {
-        self.round = if self.due(now).is_some_and(|due| due <= now) { self.order.len() } else { 0 };
+        if self.due(now).is_none_or(|due| due > now) {
+            self.end_round();
+            return;
+        }
+        match &mut self.order {
+            Order::Turns { order, round, .. } => *round = order.len(),
+            Order::Preference => self.lasts.fill(None),
+        }
     }
 
     /// Whether there is nobody left to be tried without a wait.
     pub fn is_round_over(&self) -> bool {
-        self.round == 0
+        match self.order {
+            Order::Turns { round, .. } => round == 0,
+            Order::Preference => self.lasts.iter().all(Option::is_some),
+        }
     }
 
     /// The connection has been let go of, through no fault of the upstream's: the next attempt
     /// waits for nothing.
     pub fn rest(&mut self) {
-        (self.last, self.round) = (None, 0);
+        self.lasts.fill(None);
+        self.end_round();
+    }
+
+    fn end_round(&mut self) {
+        if let Order::Turns { round, .. } = &mut self.order {
+            *round = 0;
+        }
     }
 
     /// When the next attempt is due; `None`: never. An instant that has passed: at once.
     pub fn due(&self, now: Instant) -> Option<Instant> {
-        match (&self.last, self.reconnect) {
-            (None, _) => Some(now),
-            _ if self.round > 0 => Some(now),
-            (Some(last), Some(_)) => Some(last.earliest + last.extra),
-            (Some(_), None) => None,
-        }
+        self.best(self.lasts.len(), now).map(|(_, due)| due)
+    }
+
+    /// When one that is preferred to `upstream` is due to be tried while that is in use.
+    pub fn due_better(&self, upstream: usize, now: Instant) -> Option<Instant> {
+        self.better(upstream, now).map(|(_, due)| due)
+    }
+
+    fn better(&self, upstream: usize, now: Instant) -> Option<(usize, Instant)> {
+        let better = if let Order::Preference = self.order { upstream } else { 0 };
+        self.best(better, now)
+    }
+
+    /// Of the first so many: the first that may be tried now, or else whichever may be first, and
+    /// when.
+    fn best(&self, first: usize, now: Instant) -> Option<(usize, Instant)> {
+        let in_round = matches!(self.order, Order::Turns { round, .. } if round > 0);
+        let dues = self.lasts[..first].iter().enumerate().filter_map(|(number, last)| {
+            let due = match (last, self.reconnect) {
+                (None, _) => now,
+                _ if in_round => now,
+                (Some(last), Some(_)) => last.earliest + last.extra,
+                (Some(_), None) => return None,
+            };
+            Some((number, due))
+        });
+        dues.min_by_key(|(_, due)| (*due).max(now))
     }
 }
 
@@ -155,35 +247,6 @@ mod tests {
     }
 
     #[test]
-    fn who_is_waited_for_is_tried_in_rounds() {
-        let start = Instant::now();
-        let mut schedule = Schedule::new(3, TEN, |_| 0);
-        schedule.begin_round(start);
-        let tried: Vec<_> = (0..3)
-            .map(|_| {
-                assert_eq!((schedule.due(start), schedule.is_round_over()), (Some(start), false));
-                schedule.attempt(start)
-            })
-            .collect();
-        assert_eq!(tried, [1, 2, 0], "each once");
-        assert!(schedule.is_round_over());
-        let next = start + RECONNECT;
-        assert_eq!(schedule.due(start), Some(next), "then it waits");
-        // Who comes before that begins no other round.
-        schedule.begin_round(start + Duration::from_secs(9));
-        assert!(schedule.is_round_over());
-        assert_eq!(schedule.due(start), Some(next));
-        schedule.begin_round(next);
-        assert_eq!((schedule.attempt(next), schedule.due(next)), (1, Some(next)));
-        // One that was found and lost is no part of a round.
-        schedule.lost(next);
-        assert_eq!(schedule.due(next), Some(next + RECONNECT));
-        // Nobody's fault, and nothing to wait for.
-        schedule.rest();
-        assert_eq!((schedule.due(next), schedule.is_round_over()), (Some(next), true));
-    }
-
-    #[test]
     fn chance_adds_a_fifth_at_most() {
         let start = Instant::now();
         let mut schedule = Schedule::new(1, TEN, |below| below - 1);
@@ -197,7 +260,7 @@ mod tests {
         let after = |time| {
             let mut schedule = Schedule::new(1, TEN, |below| below - 1);
             schedule.attempt(start);
-            schedule.lost(start + time);
+            schedule.lost(0, start + time);
             schedule.due(start + time).unwrap()
         };
         for time in [RECONNECT, Duration::from_secs(11), Duration::from_hours(1)] {
@@ -213,7 +276,7 @@ mod tests {
         for (took, due) in [(0, 12), (9, 12), (10, 12), (30, 32)] {
             let mut schedule = Schedule::new(1, TEN, |below| below - 1);
             schedule.attempt(start);
-            schedule.failed(start + Duration::from_secs(took));
+            schedule.failed(0, start + Duration::from_secs(took));
             assert_eq!(schedule.due(start), Some(start + Duration::from_secs(due)), "{took}");
         }
     }
@@ -225,8 +288,8 @@ mod tests {
         assert!(schedule.due(now).is_some());
         schedule.attempt(now);
         assert_eq!(schedule.due(now), None);
-        schedule.failed(now);
-        schedule.lost(now);
+        schedule.failed(0, now);
+        schedule.lost(0, now);
         assert_eq!(schedule.due(now), None);
     }
 
@@ -250,7 +313,7 @@ mod tests {
             for attempt in 0..5 {
                 for (schedule, at) in nodes.iter_mut().zip(&mut at) {
                     schedule.attempt(*at);
-                    schedule.failed(*at + took);
+                    schedule.failed(0, *at + took);
                     *at = schedule.due(*at).unwrap();
                 }
                 let mut sorted = at.clone();
@@ -264,6 +327,74 @@ mod tests {
                 assert!(most < 100, "{most} of {NODES} in {window:?} after attempt {attempt}");
             }
         }
+    }
+
+    #[test]
+    fn by_preference_the_first_that_may_be_tried_is() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut schedule = Schedule::by_preference(3, TEN, |_| 0);
+        // Nothing is known: one after the other, at once.
+        for upstream in 0..3 {
+            assert_eq!(schedule.due(at(0)), Some(at(0)));
+            assert_eq!(schedule.attempt(at(0)), upstream);
+            schedule.failed(0, at(0));
+        }
+        assert_eq!(schedule.due(at(0)), Some(at(10)), "all were tried");
+        assert_eq!(schedule.attempt(at(10)), 0);
+        schedule.failed(0, at(12));
+        assert_eq!(schedule.attempt(at(12)), 1);
+        // It is in use: the first is tried again when it is due, and nothing that is worse.
+        assert_eq!(schedule.due_better(1, at(12)), Some(at(20)));
+        assert_eq!(schedule.attempt_better(1, at(19)), None);
+        assert_eq!(schedule.attempt_better(1, at(20)), Some(0));
+        schedule.failed(0, at(21));
+        assert_eq!(schedule.due_better(1, at(21)), Some(at(30)));
+        assert_eq!(schedule.due_better(0, at(30)), None, "there is none better");
+        // It is lost: the third has waited for long enough, the others have not.
+        schedule.lost(1, at(21));
+        assert_eq!((schedule.due(at(21)), schedule.attempt(at(21))), (Some(at(10)), 2));
+        schedule.failed(0, at(21));
+        assert_eq!(schedule.due(at(21)), Some(at(22)));
+        assert_eq!(schedule.attempt(at(22)), 1);
+    }
+
+    #[test]
+    fn in_turn_none_is_better() {
+        let now = Instant::now();
+        let mut schedule = seeded(3, TEN, 1);
+        schedule.attempt(now);
+        assert_eq!(schedule.due_better(2, now + RECONNECT), None);
+        assert_eq!(schedule.attempt_better(2, now + RECONNECT), None);
+    }
+
+    #[test]
+    fn who_is_waited_for_is_tried_in_rounds() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(3, TEN, |_| 0);
+        schedule.begin_round(start);
+        let tried: Vec<_> = (0..3)
+            .map(|_| {
+                assert_eq!((schedule.due(start), schedule.is_round_over()), (Some(start), false));
+                schedule.attempt(start)
+            })
+            .collect();
+        assert_eq!(tried, [1, 2, 0], "each once");
+        assert!(schedule.is_round_over());
+        let next = start + RECONNECT;
+        assert_eq!(schedule.due(start), Some(next), "then it waits");
+        // Who comes before that begins no other round.
+        schedule.begin_round(start + Duration::from_secs(9));
+        assert!(schedule.is_round_over());
+        assert_eq!(schedule.due(start), Some(next));
+        schedule.begin_round(next);
+        assert_eq!((schedule.attempt(next), schedule.due(next)), (1, Some(next)));
+        // One that was found and lost is no part of a round.
+        schedule.lost(0, next);
+        assert_eq!(schedule.due(next), Some(next + RECONNECT));
+        // Nobody's fault, and nothing to wait for.
+        schedule.rest();
+        assert_eq!((schedule.due(next), schedule.is_round_over()), (Some(next), true));
     }
 
     proptest! {
@@ -292,7 +423,7 @@ mod tests {
             let start = Instant::now();
             schedule.attempt(start);
             let end = start + took;
-            if failed { schedule.failed(end) } else { schedule.lost(end) }
+            if failed { schedule.failed(0, end) } else { schedule.lost(0, end) }
             let due = schedule.due(end).unwrap();
             let reconnect = reconnect.max(RECONNECT_MIN);
             let contract = start + reconnect;
@@ -316,7 +447,7 @@ mod tests {
                 let mut at = start;
                 let mut next = || {
                     schedule.attempt(at);
-                    schedule.failed(at);
+                    schedule.failed(0, at);
                     at = schedule.due(at).unwrap();
                     at
                 };

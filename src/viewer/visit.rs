@@ -13,6 +13,8 @@ pub struct Visit {
     pub path: String,
     /// What it says it is.
     pub user_agent: Option<String>,
+    /// It says which way its request has come: it may be a node, which tells the way on.
+    pub of_node: bool,
     /// Bytes of the stream that its socket took.
     pub bytes: u64,
     /// Packets it was skipped over.
@@ -23,6 +25,7 @@ impl Visit {
     /// A visit that begins.
     pub fn new(request: Request, since: Instant) -> Visit {
         let Request { path, headers, .. } = request;
-        Visit { since, path, user_agent: headers.user_agent, bytes: 0, packets_skipped: 0 }
+        let of_node = !headers.via.is_empty();
+        Visit { since, path, user_agent: headers.user_agent, of_node, bytes: 0, packets_skipped: 0 }
     }
 }

@@ -15,6 +15,7 @@ use super::token::Token;
 use super::{Worker, unwatch, watch};
 use crate::http::request::Request;
 use crate::http::response::Response;
+use crate::http::via::Via;
 use crate::limits::{ANSWERS_MAX, HANDED_OVER_MAX};
 use crate::stream::{Stream, ViewerKey};
 use crate::upstream::{DialError, Dialed};
@@ -30,6 +31,13 @@ pub enum Command {
         stream: usize,
         /// What came of it.
         result: Box<Result<Dialed, DialError>>,
+    },
+    /// A stream comes to its owner, who feeds it, by another way.
+    Rerouted {
+        /// The stream.
+        stream: usize,
+        /// The way.
+        via: Via,
     },
     /// What a guest asked for has been made.
     Answered {

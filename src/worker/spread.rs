@@ -9,7 +9,6 @@ use super::Worker;
 use super::handoff::{Command, Sender};
 use crate::http::via::Via;
 use crate::limits::{FEED_PIPE_BYTES_MIN, PIPED_BYTES, UPSTREAM_PIPE_BYTES};
-use crate::stream::Stream;
 use crate::upstream::Dialed;
 
 impl Worker {
@@ -19,18 +18,29 @@ impl Worker {
     }
 
     /// Feeds a stream, if it is hot and has just been connected here, to all other workers. One
-    /// that cannot be fed has its viewers served here.
+    /// that cannot be fed has its viewers served here. Those that have been fed since before go on
+    /// with what comes now, and are told when that is by another way.
     pub(super) fn feed_others(&mut self, number: usize) {
         if !self.board.is_hot(number) || self.board.owner(number) != self.number {
             return;
         }
         // A turn that upstreams shorten brings INTAKE_BYTES_PER_TURN; a fixed one may bring more.
         let bytes = if self.period.is_fixed() { UPSTREAM_PIPE_BYTES } else { PIPED_BYTES };
-        let via = self.streams.get(number).map(Stream::via).unwrap_or_default();
-        let mut ends = Vec::new();
+        let Some(stream) = self.streams.get_mut(number) else { return };
+        let (via, rerouted) = (stream.via(), stream.take_rerouted());
+        let fed: Vec<bool> =
+            (0..self.workers.len()).map(|worker| stream.feeds_worker(worker)).collect();
+        let (mut ends, mut busy) = (Vec::new(), Vec::new());
         for (other, worker) in self.others() {
+            if fed[other] {
+                let told =
+                    || worker.hand_over(Command::Rerouted { stream: number, via: via.clone() });
+                // What it cannot be told of it must not go on with.
+                busy.extend((rerouted && told().is_err()).then_some(other));
+                continue;
+            }
             match feed(worker, number, bytes, via.clone()) {
-                Ok(end) => ends.push(end),
+                Ok(end) => ends.push((other, end)),
                 Err(why) => {
                     let path = self.board.path(number);
                     warn!(self.log, "{path} is not fed to worker {other}: {why}";
@@ -39,8 +49,11 @@ impl Worker {
             }
         }
         if let Some(stream) = self.streams.get_mut(number) {
-            for end in ends {
-                stream.feed_to(end);
+            for other in busy {
+                stream.end_feed(other);
+            }
+            for (other, end) in ends {
+                stream.feed_to(other, end);
             }
         }
     }

@@ -69,7 +69,8 @@ impl Worker {
         for (_, socket) in stream.sockets().chain(stream.lobby_sockets()) {
             let _not_watched = unwatch(registry, socket);
         }
-        if let Some(fill) = stream.source().connected() {
+        let source = stream.source();
+        for fill in [source.connected(), source.better()].into_iter().flatten() {
             let _not_watched = registry.deregister(&mut SourceFd(&fill.source().as_raw_fd()));
         }
     }

@@ -200,12 +200,14 @@ impl Worker {
     /// there are any.
     fn catch_up(&mut self, streams: Vec<usize>, now: Instant) -> bool {
         let (mut began, mut sent, mut chunks) = (Instant::now(), 0, 0);
+        let mut rerouted = Vec::new();
         let again = share(&streams, &mut Allowance::of_a_turn(), |number, allowance| {
             self.streams.unmark(number);
             let Some(stream) = self.streams.get_mut(number) else { return false };
             let more = stream.catch_up(allowance, now);
             sent += stream.take_sent();
             chunks += stream.viewers() as u64;
+            rerouted.extend(stream.is_rerouted().then_some(number));
             self.streams.settle(number, now);
             began = self.spent(number, began);
             more
@@ -215,6 +217,9 @@ impl Worker {
         self.streams.reuse(streams);
         for &number in &again {
             self.streams.mark(number);
+        }
+        for number in rerouted {
+            self.feed_others(number);
         }
         !again.is_empty()
     }

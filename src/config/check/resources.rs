@@ -90,6 +90,7 @@ impl Served {
                     remotes,
                     reception: resource.reception,
                     preamble: super::path(resource.preamble),
+                    order: resource.order,
                     on_loss: resource.on_loss.or(OnLoss::default()),
                     max_connections: super::count(resource.max_connections),
                     hot,

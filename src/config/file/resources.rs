@@ -5,7 +5,7 @@
 
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
-use super::super::{Join, Keep, OnDemand, OnLoss, Reception, Slow};
+use super::super::{Join, Keep, OnDemand, OnLoss, Order, Reception, Slow};
 use super::health::{self, Asked};
 use super::users::{self, Login};
 use super::{demand, joining, losing};
@@ -36,6 +36,8 @@ const RESOURCE_KEYS: &[&str] = &[
     "on_demand",
     "linger",
     "start_timeout",
+    "order",
+    "return_after",
     "cache",
     "api",
     "token_query",
@@ -74,6 +76,8 @@ const OF_STREAMS: &[&str] = &[
     "on_demand",
     "linger",
     "start_timeout",
+    "order",
+    "return_after",
 ];
 
 /// One element of `resources`.
@@ -95,6 +99,7 @@ pub(in crate::config) struct Resource {
     pub(in crate::config) on_loss: Field<OnLoss>,
     pub(in crate::config) health: Asked,
     pub(in crate::config) on_demand: Field<OnDemand>,
+    pub(in crate::config) order: Order,
     /// Good as a name; empty is none.
     pub(in crate::config) congestion: Field<String>,
     /// Whole seconds.
@@ -152,6 +157,7 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         on_loss: losing::on_loss(section, problems),
         health: health::health(section, problems),
         on_demand: demand::on_demand(section, problems),
+        order: losing::order(section, problems),
         congestion: congestion(section, problems),
         cache: section.whole("cache", 0..=CACHE_SECONDS_MAX, problems),
         api,

@@ -162,6 +162,15 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (r#""start_timeout": 2.5"#, r#""start_timeout": 301"#, {
         "resources[3].start_timeout: 301 is not within 0.1 and 300"
     }),
+    (r#""order": "priority""#, r#""order": "first""#, {
+        "resources[0].order: `first` is not one of round-robin, priority"
+    }),
+    (r#""order": "priority""#, r#""order": "round-robin""#, {
+        "resources[0].return_after: has no effect without `order` `priority`"
+    }),
+    (r#""return_after": 10"#, r#""return_after": -1"#, {
+        "resources[0].return_after: -1 is not within 0 and 86400"
+    }),
     (r#""cache": 0"#, r#""cache": 1"#, "resources[0].cache: has no effect on a stream"),
     (r#""token_query": true"#, r#""token_query": 1"#, {
         "resources[0].token_query: expected a boolean, found a number"

@@ -153,6 +153,7 @@ fn keys_of_another_type_have_no_effect() {
         ("slow", "\"packets\""),
         ("pacing", "4"),
         ("on_loss", "\"cut\""),
+        ("order", "\"priority\""),
         ("health", r#"{"no_data": 3}"#),
         ("on_demand", "true"),
         ("linger", "1"),

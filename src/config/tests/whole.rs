@@ -40,6 +40,7 @@ fn streams() -> Vec<StreamConfig> {
             keep: Keep::Bytes(4_000_000),
             slow: Slow::Disconnect,
             pacing_percent: Some(250),
+            order: Order::Preference { return_after: Duration::from_secs(10) },
             on_loss: OnLoss::Hold(Duration::from_millis(4500)),
             health: Health {
                 times: [Some(4.5), Some(10.0), Some(20.0), None, Some(30.0), Some(60.0)]

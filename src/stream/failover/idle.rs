@@ -43,20 +43,17 @@ impl Failover {
     /// Whether there is something to let go of: an upstream, or a wait for one. An attempt under
     /// way is waited for.
     pub fn may_rest(&self) -> bool {
-        matches!(self.link, Link::Waiting | Link::Connected { .. })
+        matches!(self.link, Link::Waiting | Link::Connected { .. }) && !self.is_dialing()
     }
 
     /// Nobody wants the stream: lets go of the upstream, if there is one, and waits for none. That
     /// is no loss.
     pub fn rest(&mut self, ring: &mut Ring, now: Instant) {
-        if let Link::Connected { upstream, attempt, since, fill, .. } = &mut self.link {
-            let (number, attempt, up) =
-                (*upstream, *attempt, now.saturating_duration_since(*since));
-            fill.finish(ring, &mut self.counts);
-            self.publish();
+        self.drop_better();
+        if let Link::Connected { upstream: number, attempt, since, .. } = self.link {
+            let up = now.saturating_duration_since(since);
+            self.let_go(ring);
             let upstream = &self.upstreams[number];
-            upstream.metrics.connected(false);
-            upstream.metrics.show(None);
             self.schedule.rest();
             info!(upstream.log, "upstream {} is let go, nobody watches", upstream.remote.label();
                 "event" => "released", "attempt" => attempt, "up_seconds" => seconds(up));

@@ -80,7 +80,7 @@ impl Failover {
 }
 
 /// What there is to see, and what has come since the last look.
-fn seen(fill: &Fill, looked: Instant) -> Seen {
+pub(super) fn seen(fill: &Fill, looked: Instant) -> Seen {
     let data = fill.last_data() > looked;
     let Some(content) = fill.probe().content() else { return Seen { data, ..Seen::default() } };
     let [clear, scrambled] = content.packets();

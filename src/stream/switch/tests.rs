@@ -48,7 +48,7 @@ impl Bench {
         let now = Instant::now();
         let mut pids = Pids::default();
         pids.extend(before.iter().copied().map(Pid::new));
-        let switch = Switch::new(pids);
+        let switch = Switch::new(Before { pids, ..Before::default() });
         Bench { switch, probe: Probe::with_content(now), points: Points::default(), now }
     }
 

@@ -42,7 +42,7 @@ impl Bench {
 
     fn feed(&mut self, part: &mut Bench) {
         let (reader, writer) = pipe();
-        self.stream.feed_to(writer);
+        self.stream.feed_to(1, writer);
         assert!(part.stream.dialed(Ok(Dialed::raw(reader)), self.now));
     }
 
@@ -213,4 +213,38 @@ fn an_empty_trunk_gives_nothing_and_ends_nothing() {
     let (reader, writer) = pipe();
     assert!(matches!(Trunk::new().unwrap().copy(&writer), Ok(restreamer_sys::Moved::Blocked)));
     drop(reader);
+}
+
+/// The owner's feeds stay, and what is put into its ring is all that a part needs.
+#[test]
+fn a_part_goes_on_with_its_owners_next_upstream() {
+    let mut owner = Bench::new();
+    owner.stream.hold = Hold::new(Some(Duration::from_mins(10)));
+    let mut part = owner.part();
+    owner.feed(&mut part);
+    let (_, mut there) = part.viewer();
+    part.turn();
+    let before = owner.send(5);
+    owner.turn();
+    part.turn();
+    owner.reconnect();
+    assert!(owner.stream.feeds_worker(1) && !owner.stream.feeds_worker(2));
+    owner.number += 7;
+    owner.send(5);
+    owner.turn();
+    owner.now += crate::limits::SWITCH_TABLES_TIMEOUT;
+    owner.turn();
+    let after = owner.send(20);
+    owner.turn();
+    part.turn();
+    assert_eq!(part.stream.viewers(), 1);
+    let got = read(&mut there, 4 + before.len() + PACKET_BYTES + after.len());
+    assert_eq!(got[4..][..before.len()], before);
+    assert_eq!(got[4 + before.len()..][3..6], [0x20, 183, 0x80], "before the one with counter 1");
+    assert_eq!(got[4 + before.len() + PACKET_BYTES..], after);
+    // The way that it came by is told to who comes now, and to no node that was told another.
+    let mut way = Via::default();
+    way.add(b"1.1 a");
+    part.stream.reroute(&way, part.now);
+    assert_eq!((part.stream.via(), part.stream.viewers()), (way, 1));
 }

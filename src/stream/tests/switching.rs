@@ -93,10 +93,11 @@ fn viewers_go_on_with_the_next_upstream_at_a_picture() {
     let picture = two.picture(true, 10);
     bench.say(&picture);
     assert_eq!((bench.held(), bench.switches("random_access")), (0, 1));
-    let said = packets_of(&mut far, 3);
-    assert_eq!(said.iter().map(pid).collect::<Vec<_>>(), [0, 0, 0x200], "PAT in a word, PAT, PMT");
-    assert_eq!(said[0][3..6], [0x20 | 2, 183, 0x80], "before the PAT with counter 3");
-    assert_eq!(said[1][3] & 0x0F, 3, "the next one in the stream has counter 4");
+    let said = packets_of(&mut far, 5);
+    let pids: Vec<_> = said.iter().map(pid).collect();
+    assert_eq!(pids, [0, 0, 0x200, 0, 0x200], "a word, and PAT and PMT under two versions");
+    assert_eq!(said[0][3..6], [0x20 | 1, 183, 0x80], "before the PAT with counter 2");
+    assert_eq!([said[1][3] & 0x0F, said[3][3] & 0x0F], [2, 3], "the next in the stream is 4");
     assert_eq!(packets_of(&mut far, picture.len()), picture);
     // What there was before and has not come yet.
     let old = [tables(&mut one), one.picture(false, 2)].concat();
@@ -260,4 +261,35 @@ fn one_that_has_gone_when_it_is_read_is_still_gone_on_with() {
     bench.lose();
     assert_eq!((bench.held(), bench.switches("random_access")), (1, 1));
     assert_eq!(packets_of(&mut far, 5 + 10)[5..], all[2..]);
+}
+
+/// A viewer whose request says which way it has come.
+fn node(bench: &mut Bench) -> TcpStream {
+    let (key, far) = bench.viewer();
+    bench.stream.members.get_mut(key).unwrap().visit.of_node = true;
+    far
+}
+
+#[test]
+fn who_may_be_a_node_is_let_go_when_the_way_changes() {
+    let mut way = Via::default();
+    way.add(b"1.1 a");
+    for (next, leaves) in [(Via::default(), 0), (way, 1)] {
+        let mut bench = Bench::holding();
+        let ((_, mut far), mut node) = (bench.viewer(), node(&mut bench));
+        bench.turn();
+        let sent = bench.send(5);
+        bench.turn();
+        bench.lose();
+        bench.regain(&next);
+        bench.work();
+        let rerouted = bench.metric("restreamer_viewers_ended_total{reason=\"rerouted\"");
+        assert_eq!((bench.stream.viewers(), rerouted), (2 - leaves, leaves as u64));
+        assert_eq!(read(&mut far, 4 + sent.len())[4..], sent);
+        assert_eq!(read(&mut node, 4 + sent.len())[4..], sent, "all there was");
+        assert!(!bench.stream.is_rerouted(), "nobody is fed");
+        if leaves == 1 {
+            assert!(read_to_end(&mut node).is_empty());
+        }
+    }
 }
