@@ -20,6 +20,7 @@ pub mod pmt;
 pub mod probe;
 pub mod programs;
 pub mod random_access;
+pub mod remap;
 pub mod restamp;
 pub mod section;
 mod sync;

@@ -94,6 +94,11 @@ pub const PACE_BYTES_PER_SECOND_MAX: u64 = 125_000_000;
 pub const PLAYER_READ_BYTES: usize = 64 << 10;
 /// Bytes of a file without a single packet after which the player gives up.
 pub const PLAYER_BARREN_BYTES_MAX: usize = 4 << 20;
+/// The most of a recording that is looped: it is read through before it is played.
+pub const LOOP_BYTES_MAX: usize = 256 << 20;
+/// The longest pass of one. Stamps that say more have jumped: half of what 33 bits of 90 kHz hold
+/// is 13 hours.
+pub const LOOP_LENGTH_MAX: Duration = Duration::from_hours(6);
 
 const _: () = assert!(PACE_LATE_MAX.as_millis() > PACE_STEP.as_millis());
 const _: () = assert!(PACE_BYTES_PER_SECOND_DEFAULT < PACE_BYTES_PER_SECOND_MAX);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::crc::crc32;
 use super::packet::{HEADER_BYTES, Pid, SYNC_BYTE};
-use super::pat::{self, TableError};
+use super::pat::{self, Head, TableError};
 use super::pmt::Pmt;
 use super::section::TABLE_PAT;
 use crate::limits::{PACKET_BYTES, PAT_SECTIONS_MAX, PROGRAMS_MAX};
@@ -52,6 +52,13 @@ pub enum Change {
     Replaced,
 }
 
+impl Program {
+    /// The section that its PMT is.
+    pub(super) fn section(&self) -> Option<&[u8]> {
+        self.section.as_deref()
+    }
+}
+
 impl Tables {
     /// Grows by one with every change of the connection's tables. 0: there are none yet.
     pub fn number(&self) -> u64 {
@@ -61,6 +68,11 @@ impl Tables {
     /// The programs, [`PROGRAMS_MAX`] at most, in the PAT's order.
     pub fn programs(&self) -> &[Program] {
         &self.programs
+    }
+
+    /// What the sections of the PAT have in common.
+    pub(super) fn pat_head(&self) -> Option<Head> {
+        pat::programs(self.pat.first()?).ok().map(|(head, _)| head)
     }
 
     /// So many programs of the PAT are not followed, for there are too many.
@@ -146,7 +158,7 @@ fn renumbered(section: &Section, version: u8) -> Section {
 }
 
 /// Adds the packets of one section, with counters of 0.
-fn packetize(pid: Pid, section: &[u8], out: &mut Vec<u8>) {
+pub(super) fn packetize(pid: Pid, section: &[u8], out: &mut Vec<u8>) {
     let [high, low] = pid.value().to_be_bytes();
     let pointer = [0];
     let (mut start, mut rest) = (&pointer[..], section);

@@ -181,8 +181,16 @@ fn check(section: &[u8]) -> Found<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The section that begins with these bytes, its length and CRC right.
+pub(super) fn sealed(section: &[u8]) -> Vec<u8> {
+    let mut bytes = section.to_vec();
+    let length = u16::try_from(bytes.len() - PREFIX_BYTES + CRC_BYTES).unwrap_or(u16::MAX);
+    let [high, low] = length.to_be_bytes();
+    bytes[1] = bytes[1] & 0xF0 | high & 0x0F;
+    bytes[2] = low;
+    bytes.extend(crc32(&bytes).to_be_bytes());
+    bytes
+}
 
 #[cfg(test)]
-pub(super) use tests::sealed;
+mod tests;

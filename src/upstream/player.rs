@@ -1,21 +1,24 @@
-//! Plays a regular file, or the sample that is built in, as if it were a live stream.
+//! Plays a regular file, a slate, or the sample that is built in, as if it were a live stream.
 //!
 //! Owns the reading of the file and the waiting; `pace` owns the decision what is due. It never
-//! changes a file's packets (the sample loops, so its time stamps and counters are continued), and
-//! never runs on a worker: reading, writing and sleeping block. A thread of its own drives it, and
-//! ends it by closing the other end of the sink.
+//! changes a file's packets (sample and slate loop, so their time stamps and counters are
+//! continued), and never runs on a worker: reading, writing and sleeping block. A thread of its own
+//! drives it, and ends it by closing the other end of the sink.
 
+mod built_in;
 mod input;
+mod measure;
 mod pace;
-mod sample;
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
-use crate::limits::{PACE_AHEAD_BYTES_MAX, PACE_STEP, PACKET_BYTES};
+use crate::limits::{LOOP_BYTES_MAX, PACE_AHEAD_BYTES_MAX, PACE_STEP, PACKET_BYTES};
 use crate::ts::Packet;
+use crate::ts::programs::Tables;
 use input::Input;
 use pace::Pace;
 
@@ -26,6 +29,13 @@ pub enum Source {
     File(File),
     /// The demo sample, over and over, as one continuous stream.
     Sample,
+    /// A slate, in the same way: the one that is built in, or a regular file.
+    Slate {
+        /// The file.
+        file: Option<File>,
+        /// The tables of the stream that it takes the place of: it gets the numbers of that.
+        like: Arc<Tables>,
+    },
 }
 
 /// Why playing ended before its time.
@@ -40,6 +50,12 @@ pub enum PlayError {
         /// Bytes in a row without one.
         bytes: usize,
     },
+    /// It is to be looped, and its time stamps tell no length.
+    #[error("the file cannot be looped: its time stamps are missing or jump")]
+    Timeless,
+    /// It is to be looped, and is too long for that.
+    #[error("the file cannot be looped: it is longer than {LOOP_BYTES_MAX} bytes")]
+    TooLong,
     /// The sink failed in another way than by being closed.
     #[error("cannot pass on what is played: {0}")]
     Sink(#[source] io::Error),
@@ -70,9 +86,9 @@ impl Clock for SystemClock {
 /// Plays `source` into `sink` in real time, whole packets in bursts of [`PACE_STEP`].
 ///
 /// Returns `Ok` when the file has ended (after the time its last packets take) or the sink was
-/// closed, which is how playing ordinarily ends; the sample never ends by itself.
+/// closed, which is how playing ordinarily ends; a loop never ends by itself.
 pub fn play(source: Source, sink: &mut dyn Write, clock: &dyn Clock) -> Result<(), PlayError> {
-    let mut input = Input::new(source);
+    let mut input = Input::new(source)?;
     let mut pace = Pace::new(clock.now());
     let mut packets = Vec::new();
     let mut more = true;

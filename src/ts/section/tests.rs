@@ -3,17 +3,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::limits::PACKET_BYTES;
 
-/// A section of what is there and a CRC, with its length.
-pub(in crate::ts) fn sealed(bytes: &[u8]) -> Vec<u8> {
-    let mut section = bytes.to_vec();
-    let length = u16::try_from(bytes.len() - PREFIX_BYTES + CRC_BYTES).unwrap();
-    let [high, low] = length.to_be_bytes();
-    section[1] = section[1] & 0xF0 | high;
-    section[2] = low;
-    section.extend(crc32(&section).to_be_bytes());
-    section
-}
-
 /// A section of a PMT with a body of so many bytes, each of them as this one.
 fn section(body: usize, fill: u8) -> Vec<u8> {
     let mut bytes = vec![fill; 8 + body];

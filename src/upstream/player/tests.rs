@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::{PACE_BYTES_PER_SECOND_DEFAULT, PACE_LATE_MAX, PLAYER_BARREN_BYTES_MAX};
-use crate::ts::{Continuity, Counters, Pcr, Pid, Ticks, pes::PesHeader};
+use crate::ts::pes::{PesHeader, Timestamp};
+use crate::ts::{Continuity, Counters, Pcr, Pid, Probe, Ticks};
 
 /// A clock on which sleeping takes no time.
 struct FakeClock {
@@ -261,11 +262,11 @@ struct Stamps {
 #[test]
 fn the_sample_is_one_continuous_stream() {
     let passes = 3;
-    let length = sample::PACKETS.len() * passes;
+    let length = built_in::SAMPLE.len() * passes;
     let played = played(Source::Sample, None, length);
     assert!(played.result.is_ok());
     let bytes = &played.bytes()[..length];
-    assert_eq!(bytes[..sample::PACKETS.len()], *sample::PACKETS, "the first pass");
+    assert_eq!(bytes[..built_in::SAMPLE.len()], *built_in::SAMPLE, "the first pass");
 
     let mut counters = Counters::new();
     let mut pcrs = Vec::new();
@@ -289,7 +290,7 @@ fn the_sample_is_one_continuous_stream() {
     for (number, pcr) in pcrs {
         assert_eq!(pcr.since(start).count(), (number - first) * 67_500, "packet {number}");
     }
-    assert_eq!(length as u64 / 188 * 67_500, passes as u64 * sample::LENGTH * 300);
+    assert_eq!(length as u64 / 188 * 67_500, passes as u64 * 720_000 * 300);
 
     let video = &stamps[&Pid::new(0x100)];
     assert_eq!(video.dts.len(), passes * 200);
@@ -303,4 +304,85 @@ fn the_sample_is_one_continuous_stream() {
 
     let expected = Duration::from_secs(8 * passes as u64);
     assert!(played.time.abs_diff(expected) < Duration::from_millis(100), "{:?}", played.time);
+}
+
+/// The tables of the sample.
+fn tables_of_the_sample() -> Arc<Tables> {
+    let mut probe = Probe::with_content(Instant::now());
+    let mut bytes = built_in::SAMPLE.to_vec();
+    probe.align(&mut bytes);
+    Arc::clone(probe.content().unwrap().tables())
+}
+
+#[test]
+fn the_slate_is_one_continuous_stream_with_the_numbers_of_the_one_that_it_stands_for() {
+    let passes = 4;
+    let length = built_in::SLATE.len() * passes;
+    let like = tables_of_the_sample();
+    let played = played(Source::Slate { file: None, like: Arc::clone(&like) }, None, length);
+    assert!(played.result.is_ok());
+    let seconds = played.time.as_secs_f64() / f64::from(u8::try_from(passes).unwrap());
+    assert!((3.1..3.3).contains(&seconds), "{seconds} s a pass");
+    let mut probe = Probe::with_content(Instant::now());
+    let mut bytes = played.bytes()[..length].to_vec();
+    let counts = probe.align(&mut bytes).counts;
+    assert_eq!((counts.continuity_errors, counts.sync_losses, counts.table_changes), (0, 0, 0));
+
+    let tables = probe.content().unwrap().tables();
+    let pids = |tables: &Tables| {
+        let program = &tables.programs()[0];
+        let pmt = program.pmt.as_ref().unwrap();
+        let elementary: Vec<_> = pmt.elementary.iter().map(|one| (one.pid, one.codec)).collect();
+        (program.number, program.pid, pmt.pcr, elementary)
+    };
+    assert_eq!(pids(tables), pids(&like));
+    let version = |tables: &Tables| tables.programs()[0].pmt.as_ref().unwrap().head.version;
+    assert_eq!(version(tables), version(&like) + 1);
+
+    let mut stamps = HashMap::<Pid, Vec<u64>>::new();
+    let mut pcrs = Vec::new();
+    for (number, bytes) in bytes.as_chunks::<PACKET_BYTES>().0.iter().enumerate() {
+        let packet = Packet::new(bytes).unwrap();
+        let pcr = packet.adaptation().and_then(|field| field.pcr());
+        pcrs.extend(pcr.map(|pcr| (number as u64, pcr)));
+        if let Some(header) = PesHeader::of(&packet) {
+            let stamp = header.dts().or(header.pts()).unwrap();
+            stamps.entry(packet.pid()).or_default().push(stamp.ticks());
+        }
+    }
+    let (first, start) = pcrs[0];
+    for (number, pcr) in pcrs {
+        assert_eq!(pcr.since(start).count(), (number - first) * 135_000, "packet {number}");
+    }
+    let (video, sound) = (&stamps[&Pid::new(0x100)], &stamps[&Pid::new(0x101)]);
+    assert_eq!((video.len(), sound.len()), (passes * 80, passes * 50));
+    assert!(video.is_sorted_by(|a, b| b - a == 3600), "a frame every 40 ms");
+    assert!(sound.is_sorted_by(|a, b| b - a == 5760), "three frames of 1024 samples each");
+}
+
+#[test]
+fn a_file_is_looped_if_its_stamps_tell_how_long_it_is() {
+    let slate = |bytes: &[u8], close| {
+        let Source::File(file) = file(bytes) else { unreachable!() };
+        let source = Source::Slate { file: Some(file), like: Arc::default() };
+        played(source, None, close)
+    };
+    // Cut anywhere: whole packets, and no stream that another one's numbers are given to.
+    let cut = &built_in::SAMPLE[188 * 700 + 33..188 * 1900 + 20];
+    let played = slate(cut, 3 * cut.len());
+    assert!(played.result.is_ok(), "{:?}", played.result);
+    let mut bytes = played.bytes();
+    let counts = Probe::new().align(&mut bytes).counts;
+    assert_eq!((counts.continuity_errors, counts.sync_losses), (0, 0), "the seams do not show");
+    let mut stamps: Vec<u64> = Vec::new();
+    for packet in bytes.as_chunks().0.iter().filter_map(Packet::new) {
+        let header = PesHeader::of(&packet).filter(|_| packet.pid() == Pid::new(0x100));
+        let stamp = header.and_then(|header| header.dts().or(header.pts()));
+        stamps.extend(stamp.map(Timestamp::ticks));
+    }
+    assert!(stamps.len() > 150 && stamps.is_sorted(), "{stamps:?}");
+
+    let stampless = vec![built_in::SAMPLE[..188].to_vec(); 100].concat();
+    assert!(matches!(slate(&stampless, usize::MAX).result, Err(PlayError::Timeless)));
+    assert!(matches!(slate(&[0; 5000], usize::MAX).result, Err(PlayError::Barren { .. })));
 }
