@@ -44,7 +44,7 @@ pub use problem::{Problem, ProblemKind};
 pub use remote::{Datagrams, Remote, RemoteError, RemoteKind};
 pub use resource::{
     Api, ApiConfig, Authentication, Join, Keep, NotificationConfig, NotificationEvent, OnDemand,
-    OnLoss, Order, Reception, Slow, StaticConfig, StaticRemote, StreamConfig, WebAddress,
+    OnLoss, Order, Reception, Slate, Slow, StaticConfig, StaticRemote, StreamConfig, WebAddress,
 };
 pub use secret::Secret;
 pub use web::UrlError;

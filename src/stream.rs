@@ -29,6 +29,7 @@ pub mod on_demand;
 pub mod points;
 mod publish;
 pub mod resync;
+pub mod slate;
 pub mod source;
 pub mod switch;
 pub mod trunk;
@@ -221,11 +222,6 @@ impl Stream {
         self.members.len() + self.lobby_len()
     }
 
-    /// Bytes sent to viewers since this was asked last, up to the last turn.
-    pub fn take_sent(&mut self) -> u64 {
-        std::mem::take(&mut self.sent)
-    }
-
     /// Whether another worker may have it now: no attempt is under way whose result comes here.
     pub fn may_move(&self) -> bool {
         !self.source.is_dialing()
@@ -258,7 +254,7 @@ impl Stream {
                 Filled::Ended => {
                     ended = true;
                     // What the owner feeds since is there already.
-                    self.readable = self.source.is_connected();
+                    self.readable = self.source.is_connected() || self.source.slate().is_some();
                 }
             }
         }
@@ -280,6 +276,7 @@ impl Stream {
         } else if self.is_hold_over(now) {
             self.expire(now);
         }
+        self.look_at_slate(now);
         self.look_back(now);
         if self.members.waiting().next().is_none() && self.feeds.iter().all(Feed::is_level) {
             // Nobody else needs it, and the next stream finds the memory in the processor's cache.
@@ -313,6 +310,7 @@ impl Stream {
         let viewers = earlier(earlier(self.stall_check, self.ending), self.feeds_due);
         let demand = self.demand.as_ref().and_then(|demand| demand.deadline());
         let viewers = earlier(earlier(viewers, self.hold_deadline()), demand);
+        let viewers = earlier(viewers, self.slate_deadline(now));
         earlier(self.source.deadline(now), viewers)
     }
 

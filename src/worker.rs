@@ -23,6 +23,7 @@ pub mod streams;
 pub mod token;
 pub mod transfer;
 pub mod turn;
+mod upstreams;
 
 use std::io;
 use std::net::TcpListener;
@@ -42,10 +43,9 @@ use crate::limits::{COMMANDS_PER_TURN_MAX, EVENTS_MAX};
 use crate::log::access::AccessLog;
 use crate::metrics::{Metrics, WorkerMetrics};
 use crate::resource::{Desk, Static};
-use crate::stream::failover::Attempt;
+use crate::stream::Stream;
 use crate::stream::join::Readiness;
 use crate::stream::trunk::Trunk;
-use crate::stream::{Fill, Stream};
 use crate::upstream::Dialer;
 use accept::{Arrival, Listeners};
 use answer::Resource;
@@ -289,6 +289,15 @@ impl Worker {
                 // Whoever waits for it is called, or nobody wants it any more.
                 self.streams.mark(number);
             }
+            Command::Slate { stream: number, result } => {
+                let stream =
+                    self.streams.get_mut(number).expect("no stream leaves that begins one");
+                if stream.slate_begun(*result, now) && self.stopping.is_none() {
+                    self.watch_upstream(number, now);
+                    self.feed_others(number);
+                }
+                self.streams.reschedule(number, now);
+            }
             Command::Rerouted { stream: number, via } => {
                 if let Some(stream) = self.streams.get_mut(number) {
                     stream.reroute(&via, now);
@@ -317,29 +326,6 @@ impl Worker {
         }
     }
 
-    /// Lets the kernel tell when the upstream has something, and looks for what it has already.
-    fn watch_upstream(&mut self, number: usize, now: Instant) {
-        let registry = self.poll.registry();
-        let Some(stream) = self.streams.get_mut(number) else { return };
-        let watch = |fill: &Fill| {
-            let (source, token) = (fill.source().as_raw_fd(), Token::Upstream(number).into());
-            match registry.register(&mut SourceFd(&source), token, Interest::READABLE) {
-                // It has been since before.
-                Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                result => result,
-            }
-        };
-        if stream.source().better().is_some_and(|fill| watch(fill).is_err()) {
-            stream.source().drop_better();
-        }
-        let Some(watched) = stream.source().last().map(watch) else { return };
-        match watched {
-            Ok(()) => stream.mark_readable(),
-            Err(why) => stream.lose_upstream(why, now),
-        }
-        self.streams.mark(number);
-    }
-
     fn on_deadlines(&mut self, now: Instant) {
         if self.guests.deadline().is_some_and(|due| due <= now) {
             self.guests.on_deadline(now, &self.metrics);
@@ -354,24 +340,6 @@ impl Worker {
             }
             self.begin_attempt(number, now);
         }
-    }
-
-    /// Begins an attempt to reach a stream's upstream, if one is due.
-    fn begin_attempt(&mut self, number: usize, now: Instant) {
-        let Some(stream) = self.streams.get_mut(number) else { return };
-        if self.stopping.is_none()
-            && let Some(attempt) = stream.source().begin_attempt(now)
-        {
-            let sender = self.sender.clone();
-            let deliver = move |result| sender.dialed(number, result);
-            let Attempt { remote, reception, log } = attempt;
-            let own = stream.gate().own().clone();
-            if let Err(error) = self.dialer.start(own, remote, reception, log, deliver) {
-                stream.dialed(Err(error), now);
-                self.streams.mark(number);
-            }
-        }
-        self.streams.reschedule(number, now);
     }
 }
 

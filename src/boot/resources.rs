@@ -113,6 +113,7 @@ fn stream(
     };
     let failover = Failover::new(upstreams, schedule, making.config.read_timeout, status)
         .watched(config.health)
+        .with_slate(config.slate.clone(), config.hot)
         .returning_after(after);
     let failover = if config.on_demand.is_some() { failover.on_demand(now) } else { failover };
     let log = log.new(o!("module" => "stream"));

@@ -10,6 +10,7 @@ mod joining;
 mod losing;
 mod notifications;
 mod resources;
+mod slate;
 mod turn;
 mod users;
 

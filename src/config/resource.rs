@@ -38,6 +38,8 @@ pub struct StreamConfig {
     pub on_loss: OnLoss,
     /// How long something may be wrong with an upstream.
     pub health: Health,
+    /// What viewers see while no upstream is connected.
+    pub slate: Option<Slate>,
     /// Viewers of this stream at which more are refused; `None` is no limit.
     pub max_connections: Option<usize>,
     /// Whether its viewers are spread over all workers instead of being served by one.
@@ -67,6 +69,7 @@ impl StreamConfig {
             pacing_percent: Some(PACING_PERCENT_DEFAULT),
             order: Order::Turns,
             on_loss: OnLoss::default(),
+            slate: None,
             max_connections: None,
             hot: false,
             on_demand: None,
@@ -158,6 +161,15 @@ pub enum Slow {
     Packets,
     /// It is let go.
     Disconnect,
+}
+
+/// What is played over and over to the viewers of a stream that has no upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slate {
+    /// The one that is part of the program.
+    BuiltIn,
+    /// A regular file at an absolute path.
+    File(PathBuf),
 }
 
 /// Who may have a resource.

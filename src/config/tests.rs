@@ -98,6 +98,7 @@ const WHOLE: &str = r#"{
             },
             "order": "priority",
             "return_after": 10,
+            "slate": "/srv/slate.ts",
             "cache": 0,
             "api": "",
             "token_query": true,

@@ -26,5 +26,11 @@ pub const RETURN_SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is held back meanwhile. Viewers get it at once, and may lag by as much.
 pub const SWITCH_BYTES_MAX: usize = LAG_BYTES_MAX;
 
+/// A stream without anything to send has its slate shown after so long: most upstreams that come
+/// back do so sooner, and players have more than that in their buffers.
+pub const SLATE_AFTER: Duration = Duration::from_secs(1);
+/// A slate that could not be played is tried again after so long.
+pub const SLATE_RETRY: Duration = Duration::from_secs(10);
+
 const _: () = assert!(SWITCH_TABLES_TIMEOUT.as_millis() < SWITCH_TIMEOUT.as_millis());
 const _: () = assert!(RECONNECT_MIN.as_millis() <= SWITCH_TABLES_TIMEOUT.as_millis());

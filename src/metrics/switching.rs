@@ -9,6 +9,8 @@ pub(super) struct Families {
     held: IntGaugeVec,
     switches: IntCounterVec,
     expired: IntCounterVec,
+    slate: IntGaugeVec,
+    slates: IntCounterVec,
 }
 
 impl Families {
@@ -33,6 +35,18 @@ impl Families {
                 "Times that viewers had waited for an upstream for too long, and were let go.",
                 &["stream"],
             ),
+            slate: gauges(
+                r,
+                "restreamer_stream_slate",
+                "Whether the stream's viewers see its slate (0 or 1).",
+                &["stream"],
+            ),
+            slates: counters(
+                r,
+                "restreamer_slates_total",
+                "Times that the stream's viewers were shown its slate.",
+                &["stream"],
+            ),
         }
     }
 
@@ -42,6 +56,8 @@ impl Families {
             held: self.held.with_label_values(&[path]),
             switches: Kind::ALL.map(by),
             expired: self.expired.with_label_values(&[path]),
+            slate: self.slate.with_label_values(&[path]),
+            slates: self.slates.with_label_values(&[path]),
         }
     }
 }
@@ -52,6 +68,8 @@ pub struct Switching {
     held: IntGauge,
     switches: [IntCounter; Kind::ALL.len()],
     expired: IntCounter,
+    slate: IntGauge,
+    slates: IntCounter,
 }
 
 /// Where a stream goes on with another connection.
@@ -89,5 +107,11 @@ impl Switching {
     /// Counts that viewers are let go.
     pub fn expired(&self) {
         self.expired.inc();
+    }
+
+    /// Shows whether viewers see the slate, which has just begun or ended.
+    pub fn slate(&self, shown: bool) {
+        self.slate.set(shown.into());
+        self.slates.inc_by(shown.into());
     }
 }

@@ -8,6 +8,7 @@
 
 mod better;
 mod idle;
+mod slate;
 mod upstream;
 mod vigil;
 
@@ -37,6 +38,8 @@ use crate::upstream::schedule::Schedule;
 use crate::upstream::{DialError, Dialed, Loss};
 
 pub use idle::Outlook;
+pub use slate::Show;
+use slate::Slated;
 
 /// The upstreams of a stream; see the module.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ pub struct Failover {
     better: Better,
     /// How long a preferred upstream has to be well before it is returned to.
     return_after: Duration,
+    slated: Slated,
 }
 
 /// What it takes to dial an upstream.
@@ -116,6 +120,7 @@ impl Failover {
             switched: None,
             better: Better::None,
             return_after: Duration::ZERO,
+            slated: Slated::default(),
         }
     }
 
@@ -133,7 +138,8 @@ impl Failover {
 
     /// Whether an attempt is under way.
     pub fn is_dialing(&self) -> bool {
-        matches!(self.link, Link::Dialing(_)) || matches!(self.better, Better::Dialing(_))
+        let of_better = matches!(self.better, Better::Dialing(_));
+        matches!(self.link, Link::Dialing(_)) || of_better || self.slated.is_starting()
     }
 
     /// The connected upstream.
@@ -222,7 +228,7 @@ impl Failover {
         info!(log, "upstream {} connected", remote.label(); "event" => "connected",
             "attempt" => attempt, "reason" => reason.to_string(), "took_seconds" => seconds(took));
         let fill = Fill::new(dialed, now);
-        let goes_on = !self.before.pids.is_empty();
+        let goes_on = !self.before.pids.is_empty() || self.slated.playing().is_some();
         let fill = Box::new(if goes_on { fill.after(&self.before) } else { fill });
         let report = Report::new(now);
         let watch = Box::new(Watch::new(self.health, now));
@@ -244,11 +250,16 @@ impl Failover {
 
     /// Reads the connected upstream into the ring; an end of it is dealt with here.
     pub fn fill(&mut self, ring: &mut Ring, now: Instant) -> Filled {
+        let beside = self.slated.playing().is_some();
+        let before = self.counts.datagrams;
+        let filled = match &mut self.link {
+            Link::Connected { .. } if beside => self.fill_beside_slate(ring, now),
+            Link::Connected { fill, .. } => fill.fill(ring, now, &mut self.counts),
+            _ => return self.slated.read(ring, &mut self.before, now),
+        };
         let Link::Connected { upstream, fill, report, .. } = &mut self.link else {
             return Filled::Drained;
         };
-        let before = self.counts.datagrams;
-        let filled = fill.fill(ring, now, &mut self.counts);
         self.switched = fill.take_switched();
         if let Some(contents) = fill.probe().content().and_then(|all| report.make(all, now)) {
             self.upstreams[*upstream].metrics.show(Some(&contents));
@@ -324,6 +335,7 @@ impl Failover {
             self.upstreams[upstream].metrics.show_health(Shown::Unused);
         }
         self.drop_better();
+        self.slated = Slated::default();
         self.link = Link::Off;
         if let Some(any) = self.upstreams.first() {
             any.metrics.state(UpstreamState::Off);
@@ -345,7 +357,7 @@ impl Failover {
         };
         let never_well = matches!(loss, Loss::Unhealthy(of, _) if !watch.was_well(*of));
         let (number, attempt, up) = (*number, *attempt, now.saturating_duration_since(*since));
-        self.let_go(ring);
+        self.let_go(ring, now);
         self.upstreams[number].metrics.lost(loss.kind());
         if matches!(loss, Loss::Ended) {
             self.upstreams[number].metrics.show_health(Shown::Ended(now));
@@ -370,12 +382,13 @@ impl Failover {
     }
 
     /// Nothing more comes of the connected upstream: what waited goes into the ring.
-    fn let_go(&mut self, ring: &mut Ring) {
+    fn let_go(&mut self, ring: &mut Ring, now: Instant) {
         let Link::Connected { upstream, fill, .. } = &mut self.link else { return };
         let number = *upstream;
         fill.finish(ring, &mut self.counts);
         if fill.is_open() {
             self.before.add(fill.probe());
+            self.slated.missed(now);
         }
         self.publish();
         self.upstreams[number].metrics.connected(false);

@@ -83,10 +83,15 @@ impl Fill {
     /// The same of one that is staged: this is all there was.
     #[must_use]
     pub fn after_all(mut self, before: &Before) -> Fill {
+        self.set_before(before);
+        self
+    }
+
+    /// This is all there was before it, if it is staged.
+    pub fn set_before(&mut self, before: &Before) {
         if let Way::Staged(switch) = &mut self.way {
             switch.set_before(before);
         }
-        self
     }
 
     /// Whether packets follow each other, and all tables have come.

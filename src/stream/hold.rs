@@ -26,6 +26,8 @@ pub struct Hold {
     way: Via,
     /// The stream came another way than before, and other workers were not told yet.
     rerouted: bool,
+    /// Viewers see the slate, as was told.
+    slate: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,12 @@ struct On {
 impl Hold {
     /// Nobody waits yet.
     pub fn new(patience: Option<Duration>) -> Hold {
-        Hold { patience, on: None, way: Via::default(), rerouted: false }
+        Hold { patience, on: None, way: Via::default(), rerouted: false, slate: false }
+    }
+
+    /// Takes note of whether viewers see the slate. Answers whether that is new.
+    pub(super) fn tell_slate(&mut self, shown: bool) -> bool {
+        std::mem::replace(&mut self.slate, shown) != shown
     }
 
     /// Whether viewers wait.
@@ -68,7 +75,9 @@ impl Stream {
     /// The upstream is gone: viewers wait for the next one, if they are to and there will be one.
     pub(super) fn lost(&mut self, now: Instant) {
         let begins = !self.hold.is_on();
-        if self.is_watched() && self.source.will_try_again() && self.hold.begin(now) {
+        let stay = self.is_watched() && self.source.will_try_again();
+        // Who sees the slate may do so for as long as it takes.
+        if stay && (self.hold.begin(now) || self.source.is_slate_shown()) {
             if begins {
                 self.metrics.switching().held(true);
                 info!(self.log, "viewers wait for the next upstream";
@@ -81,7 +90,7 @@ impl Stream {
     }
 
     /// Whether anybody is to get what comes next.
-    fn is_watched(&self) -> bool {
+    pub(super) fn is_watched(&self) -> bool {
         self.members.len() > 0 || self.are_fed()
     }
 
@@ -112,7 +121,7 @@ impl Stream {
 
     /// The stream comes another way: viewers that may be nodes are let go, to come back and be told
     /// (see [`via`](crate::http::via)).
-    fn end_nodes(&mut self, now: Instant) {
+    pub(super) fn end_nodes(&mut self, now: Instant) {
         let deadline = now + ENDING_TIMEOUT;
         let stay = self.members.each(|viewer| {
             if viewer.visit.of_node {
@@ -164,7 +173,8 @@ impl Stream {
     /// When viewers have waited for long enough. A connection that is there is waited for as any
     /// that has nothing to send.
     pub(super) fn hold_deadline(&self) -> Option<Instant> {
-        self.hold.until().filter(|_| !self.source.is_connected())
+        let waits = !self.source.is_connected() && !self.source.is_slate_shown();
+        self.hold.until().filter(|_| waits)
     }
 
     /// Whether viewers have waited for too long.

@@ -97,8 +97,13 @@ impl Stream {
 
     /// Whether there is an upstream, or may be one in time.
     fn connected_for(&self, via: &Via, now: Instant) -> Result<(), Refused> {
-        let is_served = self.is_connected() || self.lets_wait(via, now);
+        let is_served = self.is_connected() || self.lets_wait(via, now) || self.shows_slate(via);
         if is_served { Ok(()) } else { Err(Refused::NoUpstream) }
+    }
+
+    /// Whether who was admitted joins now, and does not wait first.
+    pub fn serves_at_once(&self, via: &Via, now: Instant) -> bool {
+        self.is_connected() || self.source.is_slate_shown() || !self.lets_wait(via, now)
     }
 
     fn judge(&self, via: &Via) -> Result<(), Refused> {

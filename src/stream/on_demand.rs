@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use super::Stream;
-use super::join::{Readiness, ViewerKey};
+use super::join::{Readiness, Refused, ViewerKey};
 use super::lobby::{Called, Lobby, Waiting};
 use crate::config::OnDemand;
 use crate::http::via::Via;
@@ -93,7 +93,16 @@ impl Stream {
         self.count_time(now);
         let (outlook, open) = (self.source.outlook(now), self.gate.is_open());
         let Some(demand) = &mut self.demand else { return Vec::new() };
-        let called = demand.lobby.call(outlook, open, now);
+        let has_slate = self.source.has_slate();
+        let mut called = demand.lobby.call(outlook, open, now);
+        for (waiting, called) in &mut called {
+            let in_vain =
+                matches!(called, Called::Away(Refused::StartTimeout | Refused::NoUpstream));
+            // Who has waited in vain sees the slate, unless it may be a node.
+            if in_vain && has_slate && waiting.request.headers.via.is_empty() {
+                *called = Called::In;
+            }
+        }
         for (waiting, _) in called.iter().filter(|(_, called)| *called != Called::In) {
             self.dismiss(waiting.connection.client);
         }

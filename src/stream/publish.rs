@@ -8,6 +8,11 @@ use crate::metrics::stream::StreamGauges;
 use crate::viewer::State;
 
 impl Stream {
+    /// Bytes sent to viewers since this was asked last, up to the last turn.
+    pub fn take_sent(&mut self) -> u64 {
+        std::mem::take(&mut self.sent)
+    }
+
     /// Adds up the time of the viewers there have been since the last time.
     pub(super) fn count_time(&mut self, now: Instant) {
         let viewers = u32::try_from(self.viewers()).unwrap_or(u32::MAX);

@@ -91,7 +91,48 @@ impl Source {
 
     /// What is read into the ring.
     pub fn flowing(&self) -> Option<&Fill> {
-        self.connected().filter(|fill| fill.is_open())
+        match self {
+            Source::Upstreams(failover) => failover.flowing(),
+            Source::Fed(fed) => fed.fill.as_deref().filter(|fill| fill.is_open()),
+        }
+    }
+
+    /// Whether viewers see the slate, by upstreams that are here.
+    pub fn is_slate_shown(&self) -> bool {
+        matches!(self, Source::Upstreams(failover) if failover.is_slate_shown())
+    }
+
+    /// Whether there is something to see without an upstream.
+    pub fn has_slate(&self) -> bool {
+        matches!(self, Source::Upstreams(failover) if failover.has_slate())
+    }
+
+    /// Whether somebody is always to see the slate.
+    pub fn always_has_slate(&self) -> bool {
+        matches!(self, Source::Upstreams(failover) if failover.always_has_slate())
+    }
+
+    /// When to begin with the slate, if somebody watches.
+    pub fn slate_due(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Source::Upstreams(failover) => failover.slate_due(now),
+            Source::Fed(_) => None,
+        }
+    }
+
+    /// The slate's connection.
+    pub fn slate(&self) -> Option<&Fill> {
+        match self {
+            Source::Upstreams(failover) => failover.slate(),
+            Source::Fed(_) => None,
+        }
+    }
+
+    /// Nobody sees the slate any more.
+    pub fn end_slate(&mut self, ring: &mut Ring, now: Instant) {
+        if let Source::Upstreams(failover) = self {
+            failover.end_slate(ring, now);
+        }
     }
 
     /// Whether another connection may come after one that is lost. Whoever is fed has its owner

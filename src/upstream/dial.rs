@@ -5,7 +5,9 @@
 //! stays with it, that of a regular file plays it, that of an HTTPS upstream decrypts it; each ends
 //! soon after its upstream was let go.
 
-use std::io::PipeWriter;
+use std::fs::{self, File};
+use std::io::{self, PipeWriter};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,12 +16,13 @@ use slog::{Logger, error};
 
 use super::datagram::{self, Payload};
 use super::error::DialError;
-use super::player::{self, Source, SystemClock};
+use super::player::{self, PlayError, Source, SystemClock};
 use super::{Dialed, command, connection, file, http, tcp};
-use crate::config::{Reception, Remote, RemoteKind};
+use crate::config::{Reception, Remote, RemoteKind, Slate};
 use crate::egress::Egress;
 use crate::http::via::Pseudonym;
 use crate::limits::DIAL_STACK_BYTES;
+use crate::ts::programs::Tables;
 
 /// Starts attempts and knows the commands that are running.
 #[derive(Clone, Debug)]
@@ -60,6 +63,29 @@ impl Dialer {
         let run = move || {
             cpu::roam();
             dialer.run(&own, &remote, &reception, &log, deliver);
+        };
+        thread.spawn(run).map(drop).map_err(DialError::Thread)
+    }
+
+    /// Starts to play a slate, with the numbers of the stream that has these tables. `deliver` gets
+    /// the pipe, on the thread that plays it.
+    pub fn start_slate(
+        &self,
+        slate: Slate,
+        like: Arc<Tables>,
+        log: Logger,
+        deliver: impl FnOnce(Result<Dialed, DialError>) + Send + 'static,
+    ) -> Result<(), DialError> {
+        let thread = std::thread::Builder::new().name("slate".into()).stack_size(DIAL_STACK_BYTES);
+        let run = move || {
+            cpu::roam();
+            match Dialed::piped() {
+                Ok((dialed, sink)) => {
+                    deliver(Ok(dialed));
+                    play_slate(&slate, like, sink, &log);
+                }
+                Err(error) => deliver(Err(DialError::Open(error))),
+            }
         };
         thread.spawn(run).map(drop).map_err(DialError::Thread)
     }
@@ -138,6 +164,30 @@ fn play(source: Source, mut sink: PipeWriter, log: &Logger) {
     if let Err(why) = player::play(source, &mut sink, &SystemClock) {
         error!(log, "the file cannot be played: {why}"; "event" => "error", "error" => "play");
     }
+}
+
+/// Plays a slate until the worker has let go of the pipe: the one that is built in where another
+/// one cannot be played.
+fn play_slate(slate: &Slate, like: Arc<Tables>, mut sink: PipeWriter, log: &Logger) {
+    if let Slate::File(path) = slate {
+        let played = open_recording(path).and_then(|file| {
+            let source = Source::Slate { file: Some(file), like: Arc::clone(&like) };
+            player::play(source, &mut sink, &SystemClock)
+        });
+        let Err(why) = played else { return };
+        error!(log, "slate {} cannot be played, the built-in one is: {why}", path.display();
+            "event" => "error", "error" => "slate");
+    }
+    play(Source::Slate { file: None, like }, sink, log);
+}
+
+/// Opens a regular file. To open a FIFO would be to wait for its writer.
+fn open_recording(path: &Path) -> Result<File, PlayError> {
+    let kind = fs::metadata(path).map_err(PlayError::Read)?.file_type();
+    if !kind.is_file() {
+        return Err(PlayError::Read(io::Error::other("it is no regular file")));
+    }
+    File::open(path).map_err(PlayError::Read)
 }
 
 /// Counts a command from before it starts until it is reaped.

@@ -286,7 +286,7 @@ impl Worker {
             _head => stream.would_admit(client, &request.headers.via, now),
         };
         if admitted.is_ok() && request.method == Method::Get {
-            if stream.is_connected() {
+            if stream.serves_at_once(&request.headers.via, now) {
                 self.welcome(connection, number, request, now, now);
             } else {
                 self.park(connection, number, request, now);

@@ -32,6 +32,13 @@ pub enum Command {
         /// What came of it.
         result: Box<Result<Dialed, DialError>>,
     },
+    /// A stream's slate is being played, or cannot be.
+    Slate {
+        /// The stream.
+        stream: usize,
+        /// What came of it.
+        result: Box<Result<Dialed, DialError>>,
+    },
     /// A stream comes to its owner, who feeds it, by another way.
     Rerouted {
         /// The stream.
@@ -183,6 +190,11 @@ impl Sender {
     /// Hands over the result of an attempt.
     pub fn dialed(&self, stream: usize, result: Result<Dialed, DialError>) {
         self.send(Command::Dialed { stream, result: Box::new(result) });
+    }
+
+    /// Hands over the connection of a slate.
+    pub fn slate(&self, stream: usize, result: Result<Dialed, DialError>) {
+        self.send(Command::Slate { stream, result: Box::new(result) });
     }
 
     /// Hands over the answer that a guest waits for.

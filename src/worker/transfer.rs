@@ -70,7 +70,7 @@ impl Worker {
             let _not_watched = unwatch(registry, socket);
         }
         let source = stream.source();
-        for fill in [source.connected(), source.better()].into_iter().flatten() {
+        for fill in [source.connected(), source.better(), source.slate()].into_iter().flatten() {
             let _not_watched = registry.deregister(&mut SourceFd(&fill.source().as_raw_fd()));
         }
     }

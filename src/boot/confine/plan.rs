@@ -8,7 +8,7 @@ use restreamer_sys::confine::capabilities::Capability;
 use restreamer_sys::confine::files::{May, Rules};
 
 use super::super::datagram_buffer_bytes;
-use crate::config::{Config, HostPort, Remote, RemoteKind, StaticRemote, StreamConfig};
+use crate::config::{Config, HostPort, Remote, RemoteKind, Slate, StaticRemote, StreamConfig};
 use crate::limits::{PIPED_BYTES, TRUNK_BYTES, UPSTREAM_PIPE_BYTES};
 
 /// What the plan depends on beside the configuration.
@@ -99,6 +99,12 @@ pub(super) fn plan(config: &Config, workers: usize, host: &Host<'_>) -> Plan {
     }
     for kind in kinds() {
         allow_upstream(kind, host, &mut rules);
+    }
+    for stream in &config.streams {
+        // Opened each time it is played.
+        if let Some(Slate::File(path)) = &stream.slate {
+            allow_around(path, May::Read, host, &mut rules);
+        }
     }
     for of in &config.statics {
         if let StaticRemote::File(path) = &of.remote {
@@ -278,8 +284,9 @@ fn pipe_pages(config: &Config, workers: usize) -> usize {
     const PAGE_BYTES: usize = 4096;
     let of_stream = |stream: &StreamConfig| {
         let largest = stream.remotes.iter().map(|remote| pipe_bytes(remote.kind())).max();
+        let slate = stream.slate.as_ref().map_or(0, |_| PIPED_BYTES);
         let feeds = if stream.hot { (workers - 1) * UPSTREAM_PIPE_BYTES } else { 0 };
-        largest.unwrap_or(0) + feeds
+        largest.unwrap_or(0) + slate + feeds
     };
     let streams: usize = config.streams.iter().map(of_stream).sum();
     (workers * 2 * TRUNK_BYTES + streams) / PAGE_BYTES

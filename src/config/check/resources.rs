@@ -99,6 +99,7 @@ impl Served {
                     keep: resource.keep.or(Keep::default()),
                     slow: resource.slow.or(Slow::RandomAccess),
                     pacing_percent: resource.pacing.or(Some(PACING_PERCENT_DEFAULT)),
+                    slate: resource.slate.or(None),
                     congestion: congestion.filter(|name| !name.is_empty()),
                     authentication,
                 }));

@@ -5,10 +5,10 @@
 
 use super::super::problem::{At, ProblemKind, Problems};
 use super::super::section::{Field, Items, Section};
-use super::super::{Join, Keep, OnDemand, OnLoss, Order, Reception, Slow};
+use super::super::{Join, Keep, OnDemand, OnLoss, Order, Reception, Slate, Slow};
 use super::health::{self, Asked};
 use super::users::{self, Login};
-use super::{demand, joining, losing};
+use super::{demand, joining, losing, slate};
 use crate::limits::{
     CACHE_SECONDS_MAX, CONGESTION_BYTES_MAX, CONNECTIONS_MAX, DATAGRAM_BYTES_MAX,
     DATAGRAM_BYTES_MIN, INTERFACE_BYTES_MAX,
@@ -38,6 +38,7 @@ const RESOURCE_KEYS: &[&str] = &[
     "start_timeout",
     "order",
     "return_after",
+    "slate",
     "cache",
     "api",
     "token_query",
@@ -78,6 +79,7 @@ const OF_STREAMS: &[&str] = &[
     "start_timeout",
     "order",
     "return_after",
+    "slate",
 ];
 
 /// One element of `resources`.
@@ -100,6 +102,7 @@ pub(in crate::config) struct Resource {
     pub(in crate::config) health: Asked,
     pub(in crate::config) on_demand: Field<OnDemand>,
     pub(in crate::config) order: Order,
+    pub(in crate::config) slate: Field<Option<Slate>>,
     /// Good as a name; empty is none.
     pub(in crate::config) congestion: Field<String>,
     /// Whole seconds.
@@ -158,6 +161,7 @@ fn resource(section: &Section<'_>, problems: &mut Problems) -> Resource {
         health: health::health(section, problems),
         on_demand: demand::on_demand(section, problems),
         order: losing::order(section, problems),
+        slate: slate::slate(section, problems),
         congestion: congestion(section, problems),
         cache: section.whole("cache", 0..=CACHE_SECONDS_MAX, problems),
         api,

@@ -171,6 +171,9 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (r#""return_after": 10"#, r#""return_after": -1"#, {
         "resources[0].return_after: -1 is not within 0 and 86400"
     }),
+    (r#""slate": "/srv/slate.ts""#, r#""slate": "built in""#, {
+        "resources[0].slate: expected `built-in`, an absolute path or false, found a string"
+    }),
     (r#""cache": 0"#, r#""cache": 1"#, "resources[0].cache: has no effect on a stream"),
     (r#""token_query": true"#, r#""token_query": 1"#, {
         "resources[0].token_query: expected a boolean, found a number"

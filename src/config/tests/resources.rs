@@ -154,6 +154,7 @@ fn keys_of_another_type_have_no_effect() {
         ("pacing", "4"),
         ("on_loss", "\"cut\""),
         ("order", "\"priority\""),
+        ("slate", "\"built-in\""),
         ("health", r#"{"no_data": 3}"#),
         ("on_demand", "true"),
         ("linger", "1"),
@@ -314,6 +315,25 @@ fn what_may_be_wrong_with_an_upstream_and_for_how_long() {
     ] {
         let all = format!(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", {member}"#);
         assert_eq!(everything(&resource(&all)), format!("line 2: resources[0].{said}"));
+    }
+}
+
+#[test]
+fn what_viewers_see_without_an_upstream() {
+    let with = |slate: &str| {
+        resource(&format!(
+            r#""type": "stream", "serve": "/a", "remote": "tcp://h:1", "slate": {slate}"#
+        ))
+    };
+    let of = |slate: &str| config(&with(slate)).streams[0].slate.clone();
+    assert_eq!(of("\"built-in\""), Some(Slate::BuiltIn));
+    assert_eq!(of("\"/a b.ts\""), Some(Slate::File(PathBuf::from("/a b.ts"))));
+    assert_eq!((of("\"\""), of("false")), (None, None));
+    let default = resource(r#""type": "stream", "serve": "/a", "remote": "tcp://h:1""#);
+    assert_eq!(config(&default).streams[0].slate, None);
+    for (slate, found) in [("\"slate.ts\"", "a string"), ("true", "a boolean"), ("1", "a number")] {
+        let said = "line 2: resources[0].slate: expected `built-in`, an absolute path or false";
+        assert_eq!(everything(&with(slate)), format!("{said}, found {found}"));
     }
 }
 

@@ -48,6 +48,7 @@ fn streams() -> Vec<StreamConfig> {
                 floor: Some(900_000),
                 tables_asked: true,
             },
+            slate: Some(Slate::File(PathBuf::from("/srv/slate.ts"))),
             congestion: Some("bbr".to_owned()),
             authentication: basic_of_both("tv", true),
         },

@@ -215,7 +215,7 @@ impl Failover {
 
     /// The preferred one takes the place of the one in use, from its random access point on.
     fn go_back(&mut self, ring: &mut Ring, now: Instant) {
-        self.let_go(ring);
+        self.let_go(ring, now);
         if let Link::Connected { upstream, .. } = &self.link {
             let Upstream { remote, log, .. } = &self.upstreams[*upstream];
             info!(log, "upstream {} makes room for a better one", remote.label();

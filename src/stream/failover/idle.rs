@@ -52,7 +52,7 @@ impl Failover {
         self.drop_better();
         if let Link::Connected { upstream: number, attempt, since, .. } = self.link {
             let up = now.saturating_duration_since(since);
-            self.let_go(ring);
+            self.let_go(ring, now);
             let upstream = &self.upstreams[number];
             self.schedule.rest();
             info!(upstream.log, "upstream {} is let go, nobody watches", upstream.remote.label();
