@@ -8,28 +8,27 @@
 
 mod better;
 mod idle;
+mod rejoin;
 mod slate;
 mod upstream;
 mod vigil;
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use restreamer_sys::cpu;
 use slog::{Logger, info, o, warn};
 
 use better::Better;
 pub use upstream::Upstream;
 
 use super::contents::Report;
-use super::fill::{Fill, Rejoin};
+use super::fill::Fill;
 use super::health::Watch;
 use super::intake::Filled;
 use super::switch::{Before, Switched};
 use crate::clock::{earlier, seconds};
 use crate::config::{Health, Reception, Remote, RemoteKind};
-use crate::limits::{DATAGRAM_OVERHEAD_BYTES, DIAL_STACK_BYTES};
+use crate::limits::DATAGRAM_OVERHEAD_BYTES;
 use crate::metrics::health::Shown;
 use crate::metrics::status::Begun;
 use crate::metrics::{Reason, StreamStatus, UpstreamCounts, UpstreamState};
@@ -283,30 +282,12 @@ impl Failover {
     }
 
     /// Whether there is something to do though nothing has come. Joins a silent multicast group
-    /// again, on a thread of its own: the kernel may take its time over it.
+    /// again.
     pub fn is_due(&mut self, now: Instant) -> bool {
+        self.rejoin_if_due(now);
         let other = self.look_if_due(now) | self.is_better_due(now);
-        let Link::Connected { upstream, fill, .. } = &mut self.link else { return false };
-        let due = other || fill.deadline().is_some_and(|deadline| deadline <= now);
-        if let Some(Rejoin { membership, socket, first }) = fill.rejoin_due(now) {
-            let log = self.upstreams[*upstream].log.clone();
-            self.upstreams[*upstream].metrics.rejoined();
-            if first {
-                info!(log, "nothing comes, the group is joined again"; "event" => "rejoin");
-            }
-            let rejoin = move || {
-                cpu::roam();
-                if let Err(why) = membership.renew(socket.as_fd())
-                    && first
-                {
-                    warn!(log, "the group cannot be joined again: {why}";
-                        "event" => "error", "error" => "rejoin");
-                }
-            };
-            // Without a thread there will be another silence.
-            let _none = std::thread::Builder::new().stack_size(DIAL_STACK_BYTES).spawn(rejoin);
-        }
-        due
+        let reader = self.connected().and_then(Fill::deadline);
+        other || reader.is_some_and(|deadline| deadline <= now)
     }
 
     /// Whether the upstream has sent nothing for too long.

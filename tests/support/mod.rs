@@ -7,6 +7,7 @@ pub mod broadcast;
 pub mod client;
 pub mod crowd;
 pub mod datagram;
+pub mod film;
 pub mod hosts;
 pub mod http;
 pub mod knock;

@@ -1,10 +1,10 @@
 //! What viewers see while no upstream sends them anything.
 //!
-//! Owns the slate's connection: a pipe into which a thread [plays](crate::upstream::player) it, over
-//! and over. It begins when the stream has had nothing to send for a while and somebody watches,
-//! goes into the ring as an upstream would, by the same [switch](crate::stream::switch), and is
-//! read until the next upstream has a random access point to go on with. Nothing of it is counted
-//! as an upstream's. Driven by [`super::Failover`].
+//! Owns the slate's connection: a pipe into which a thread [plays](crate::upstream::player) it,
+//! over and over. It begins when the stream has had nothing to send for a while and somebody
+//! watches, goes into the ring as an upstream would, by the same [switch](crate::stream::switch),
+//! and is read until the next upstream has a random access point to go on with. Nothing of it is
+//! counted as an upstream's. Driven by [`super::Failover`].
 
 use std::mem;
 use std::sync::Arc;
