@@ -13,7 +13,7 @@ use socket2::SockRef;
 
 use support::crowd::{Crowd, Pace};
 use support::media::record_to_end;
-use support::node::{Node, run, stream};
+use support::node::{Node, cut, run, stream};
 use support::packets::{PACKET_BYTES, packets};
 use support::tls::{Authority, Peer, Server, close, greet};
 use support::upstream::{accept, read_head, write_at};
@@ -45,7 +45,7 @@ impl Trusted {
     }
 
     fn config(&self, url: &str, more: &Value) -> Value {
-        let mut config = json!({ "ca_file": self.file, "resources": [stream("/a.ts", url)] });
+        let mut config = json!({ "ca_file": self.file, "resources": [cut(stream("/a.ts", url))] });
         for (key, value) in more.as_object().unwrap() {
             config[key] = value.clone();
         }

@@ -448,7 +448,7 @@ fn who_waits_for_a_stream_that_is_switched_off_is_refused() {
 #[test]
 fn who_loses_the_upstream_has_it_tried_again_only_while_somebody_is_there() {
     let origin = Origin::open();
-    let node = node_of(&[&origin.url()], &json!({}), &json!({}));
+    let node = node_of(&[&origin.url()], &json!({ "on_loss": "cut" }), &json!({}));
     let mut viewer = asker(&node);
     let mut peer = origin.served();
     peer.write_all(&packets(0..9)).unwrap();

@@ -124,7 +124,7 @@ fn a_truncated_packet_costs_itself_and_the_one_after_it() {
 fn a_text_is_no_stream() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/live.ts", listener.local_addr().unwrap());
-    let node = Node::of(&url);
+    let node = Node::cutting(&url);
     let license = std::fs::read_to_string(repository("LICENSE")).unwrap();
     let text = format!("<html><body><pre>{}</pre></body></html>", license.repeat(10));
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n";

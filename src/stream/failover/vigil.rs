@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use slog::{info, warn};
+use slog::{info, o, warn};
 
 use super::{Failover, Link};
 use crate::clock::seconds;
@@ -69,8 +69,14 @@ impl Failover {
             if holds && leave != Some(condition) {
                 let since = watch.since(condition).unwrap_or(now);
                 let time = seconds(now.saturating_duration_since(since));
-                warn!(upstream.log, "upstream {label} {condition} for {time} s";
-                    "event" => "ill", "condition" => word, "seconds" => time);
+                let said = format!("upstream {label} {condition} for {time} s");
+                let more = o!("event" => "ill", "condition" => word, "seconds" => time);
+                if self.health.time(condition).is_some() {
+                    warn!(upstream.log, "{said}"; more);
+                } else {
+                    // Nothing follows from it: it may be just how this upstream is.
+                    info!(upstream.log, "{said}"; more);
+                }
             } else if !holds {
                 info!(upstream.log, "upstream {label} is well again ({word})";
                     "event" => "well", "condition" => word);
