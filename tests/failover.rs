@@ -283,6 +283,10 @@ fn a_preferred_upstream_is_returned_to_without_a_gap() {
     let node = node(&urls, &json!({ "order": "priority", "return_after": 1 }));
     let used = |of: usize| node.status()["upstream"] == urls[of].as_str();
     assert!(used(1), "the first that can be had");
+    // However often the first one is tried in vain meanwhile, that is one line.
+    node.await_metric("restreamer_upstream_attempts_total", "connect", |sum| sum >= 5.0);
+    let told = |line: &Value| line["event"] == "attempt" && line["error"] == "connect";
+    assert_eq!(node.rest_of_log().iter().filter(|line| told(line)).count(), 1);
     node.await_metric("streaming_bytes_received", "", |sum| sum > 400_000.0);
     let viewer = Viewer::start(watch(node.address, "/a.ts"));
     // The first one is there, for a while.

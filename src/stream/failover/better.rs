@@ -162,10 +162,11 @@ impl Failover {
     ) -> bool {
         self.better = Better::None;
         let took = now.saturating_duration_since(begun.at);
-        let upstream = &self.upstreams[begun.upstream];
+        let upstream = &mut self.upstreams[begun.upstream];
         let label = upstream.remote.label();
         match result {
             Ok(dialed) => {
+                upstream.aside = None;
                 upstream.metrics.attempted("ok", took);
                 upstream.metrics.connected(true);
                 info!(upstream.log, "upstream {label} is there again, and watched";
@@ -180,9 +181,12 @@ impl Failover {
             }
             Err(error) => {
                 upstream.metrics.attempted(error.kind(), took);
+                // It may be away for days, and nobody misses it.
+                if upstream.aside.replace(error.kind()) != Some(error.kind()) {
+                    info!(upstream.log, "upstream {label} {error}"; "event" => "attempt",
+                        "attempt" => begun.number, "error" => error.kind());
+                }
                 self.schedule.failed(begun.upstream, now);
-                info!(upstream.log, "upstream {label} {error}"; "event" => "attempt",
-                    "attempt" => begun.number, "error" => error.kind());
                 false
             }
         }

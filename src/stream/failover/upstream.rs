@@ -16,6 +16,8 @@ pub struct Upstream {
     pub(super) log: Logger,
     /// The reason of the last attempt on it.
     reason: Option<Reason>,
+    /// How it failed when it was tried last while another one was in use.
+    pub(super) aside: Option<&'static str>,
 }
 
 impl Upstream {
@@ -29,7 +31,7 @@ impl Upstream {
         metrics.connected(false);
         metrics.state(UpstreamState::Waiting);
         let log = log.new(o!("module" => "upstream", "url" => remote.label().to_owned()));
-        Upstream { remote, reception, metrics, log, reason: None }
+        Upstream { remote, reception, metrics, log, reason: None, aside: None }
     }
 
     /// An attempt on it, of which it is told that it begins.
