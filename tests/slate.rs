@@ -127,6 +127,8 @@ fn viewers_see_the_slate_until_there_is_something_to_go_on_with() {
     drop(upstream);
     await_slate(&node, 1);
     assert_eq!(node.count("restreamer_upstream_losses_total", ""), 1);
+    let status = node.status();
+    assert_eq!((&status["held"], &status["slate"]), (&true.into(), &true.into()), "{status}");
     // One who comes now sees it at once, as long as there is no other.
     let mut late = watch(node.address, "/a.ts");
     let seen = see(&mut late, TEN_SECONDS);
@@ -136,6 +138,8 @@ fn viewers_see_the_slate_until_there_is_something_to_go_on_with() {
     let upstream = start();
     await_slate(&node, 0);
     more();
+    let status = node.status();
+    assert_eq!((&status["held"], &status["slate"]), (&false.into(), &false.into()), "{status}");
     assert_eq!(node.count("restreamer_viewers_ended_total", ""), 0, "nobody was cut");
     assert_eq!(node.count("restreamer_slates_total", ""), 1);
     assert_eq!(node.count("restreamer_holds_expired_total", ""), 0);

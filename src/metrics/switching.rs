@@ -99,6 +99,16 @@ impl Switching {
         self.held.set(are.into());
     }
 
+    /// Whether viewers wait.
+    pub fn is_held(&self) -> bool {
+        self.held.get() > 0
+    }
+
+    /// Whether viewers see the slate.
+    pub fn is_slate_shown(&self) -> bool {
+        self.slate.get() > 0
+    }
+
     /// Counts that the stream goes on.
     pub fn switched(&self, kind: Kind) {
         self.switches[kind as usize].inc();

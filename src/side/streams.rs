@@ -38,6 +38,10 @@ pub struct Stream {
     /// To all viewers, over the last second.
     sent_bits_per_second: u64,
     viewers: Viewers,
+    /// They wait for the next upstream.
+    held: bool,
+    /// They see the slate.
+    slate: bool,
     packets_dropped: u64,
     /// What each upstream sends, in the order of `upstreams`.
     contents: Vec<Sent>,
@@ -170,6 +174,8 @@ fn stream(shown: &Shown, rate: Passed, now: Instant) -> Stream {
         received_bits_per_second: rate.received * 8,
         sent_bits_per_second: rate.sent * 8,
         viewers: Viewers { all, live, catching_up, ending, waiting },
+        held: shown.metrics.switching().is_held(),
+        slate: shown.metrics.switching().is_slate_shown(),
         packets_dropped: shown.metrics.dropped().0,
         contents: shown.upstreams.iter().map(|(url, metrics)| sent(url, metrics, now)).collect(),
     }
