@@ -346,6 +346,8 @@ impl Failover {
         if never_well {
             // As good as an attempt that took long and failed.
             self.schedule.failed(number, now);
+        } else if matches!(loss, Loss::Silent(_) | Loss::Unhealthy(..)) {
+            self.schedule.left(number, now);
         } else {
             self.schedule.lost(number, now);
         }

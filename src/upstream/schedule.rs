@@ -9,8 +9,9 @@ use crate::limits::{RECONNECT_EXTRA_DIVISOR, RECONNECT_MIN};
 ///
 /// In turn: the list is shuffled once and used round-robin, one step an attempt. The next attempt
 /// may begin `reconnect` after the *beginning* of the last one. By preference: the list is used as
-/// it is, and what counts is the last attempt on the same upstream; the first in the list that may
-/// be tried is.
+/// it is, and what counts is the last attempt on the same upstream; of those that may be tried one
+/// that has not failed is, and else whichever has failed first. So the first in the list, which may
+/// take long to fail, keeps nobody from his turn.
 ///
 /// An attempt begins up to a fifth of `reconnect` later than it may, by chance: a thousand nodes
 /// that lost the same upstream do not come back in step. An upstream that was up for longer than
@@ -30,12 +31,9 @@ pub struct Schedule {
 #[derive(Debug)]
 enum Order {
     /// With the attempts that are left of a round.
-    Turns {
-        order: Vec<usize>,
-        next: usize,
-        round: usize,
-    },
-    Preference,
+    Turns { order: Vec<usize>, next: usize, round: usize },
+    /// With when each has failed, if it has not been of use since.
+    Preference { failed: Vec<Option<Instant>> },
 }
 
 /// What the last attempt means for the next.
@@ -87,7 +85,8 @@ impl Schedule {
     ) -> Schedule {
         assert!(upstreams > 0, "a stream has an upstream");
         let lasts = vec![None; upstreams];
-        Schedule::with(Order::Preference, lasts, reconnect, Random(Box::new(random)))
+        let order = Order::Preference { failed: vec![None; upstreams] };
+        Schedule::with(order, lasts, reconnect, Random(Box::new(random)))
     }
 
     fn with(
@@ -109,7 +108,9 @@ impl Schedule {
                 *next = (*next + 1) % order.len();
                 upstream
             }
-            Order::Preference => self.best(self.lasts.len(), now).map_or(0, |(best, _)| best),
+            Order::Preference { .. } => {
+                self.best(self.lasts.len(), now).map_or(0, |(best, _)| best)
+            }
         };
         self.begin(upstream, now);
         upstream
@@ -141,6 +142,7 @@ impl Schedule {
     /// from now on: all nodes that wait for the same timeout of the same upstream come to its end
     /// in step.
     pub fn failed(&mut self, upstream: usize, now: Instant) {
+        self.is_of_no_use(upstream, now);
         if let Some(last) = self.last(upstream) {
             last.earliest = last.earliest.max(now);
         }
@@ -150,6 +152,9 @@ impl Schedule {
     /// `reconnect`, nothing is left to chance.
     pub fn lost(&mut self, upstream: usize, now: Instant) {
         self.end_round();
+        if let Order::Preference { failed } = &mut self.order {
+            failed[upstream] = None;
+        }
         if let Some(last) = self.last(upstream)
             && last.earliest <= now
         {
@@ -157,15 +162,41 @@ impl Schedule {
         }
     }
 
-    /// Somebody wants what nobody wanted: a round begins, if an attempt is due.
+    /// The same of one that was there, and sent nothing to watch: others are tried before it.
+    pub fn left(&mut self, upstream: usize, now: Instant) {
+        self.lost(upstream, now);
+        self.is_of_no_use(upstream, now);
+    }
+
+    fn is_of_no_use(&mut self, upstream: usize, now: Instant) {
+        if let Order::Preference { failed } = &mut self.order {
+            failed[upstream] = Some(now);
+        }
+    }
+
+    /// Somebody wants what nobody wanted: a round begins, if an attempt is due. One that was begun
+    /// just now goes on.
     pub fn begin_round(&mut self, now: Instant) {
         if self.due(now).is_none_or(|due| due > now) {
             self.end_round();
             return;
         }
         match &mut self.order {
-            Order::Turns { order, round, .. } => *round = order.len(),
-            Order::Preference => self.lasts.fill(None),
+            Order::Turns { order, round, .. } => {
+                let rested = self.lasts[0].is_none_or(|last| last.earliest + last.extra <= now);
+                if *round == 0 || self.reconnect.is_some() && rested {
+                    *round = order.len();
+                }
+            }
+            Order::Preference { failed } => {
+                // Not one that was tried just now.
+                let rests = self.reconnect.is_some();
+                for (last, failed) in self.lasts.iter_mut().zip(failed) {
+                    if rests && last.is_some_and(|last| last.earliest + last.extra <= now) {
+                        (*last, *failed) = (None, None);
+                    }
+                }
+            }
         }
     }
 
@@ -173,7 +204,7 @@ impl Schedule {
     pub fn is_round_over(&self) -> bool {
         match self.order {
             Order::Turns { round, .. } => round == 0,
-            Order::Preference => self.lasts.iter().all(Option::is_some),
+            Order::Preference { .. } => self.lasts.iter().all(Option::is_some),
         }
     }
 
@@ -181,6 +212,9 @@ impl Schedule {
     /// waits for nothing.
     pub fn rest(&mut self) {
         self.lasts.fill(None);
+        if let Order::Preference { failed } = &mut self.order {
+            failed.fill(None);
+        }
         self.end_round();
     }
 
@@ -201,12 +235,12 @@ impl Schedule {
     }
 
     fn better(&self, upstream: usize, now: Instant) -> Option<(usize, Instant)> {
-        let better = if let Order::Preference = self.order { upstream } else { 0 };
+        let better = if let Order::Preference { .. } = self.order { upstream } else { 0 };
         self.best(better, now)
     }
 
-    /// Of the first so many: the first that may be tried now, or else whichever may be first, and
-    /// when.
+    /// Of the first so many: the first that may be tried now and has not failed, the one of those
+    /// that has failed first, or else whichever may be tried first; and when.
     fn best(&self, first: usize, now: Instant) -> Option<(usize, Instant)> {
         let in_round = matches!(self.order, Order::Turns { round, .. } if round > 0);
         let dues = self.lasts[..first].iter().enumerate().filter_map(|(number, last)| {
@@ -218,7 +252,11 @@ impl Schedule {
             };
             Some((number, due))
         });
-        dues.min_by_key(|(_, due)| (*due).max(now))
+        let failed = |number: usize| match &self.order {
+            Order::Turns { .. } => None,
+            Order::Preference { failed } => failed[number],
+        };
+        dues.min_by_key(|(number, due)| ((*due).max(now), failed(*number)))
     }
 }
 
@@ -338,7 +376,7 @@ mod tests {
         for upstream in 0..3 {
             assert_eq!(schedule.due(at(0)), Some(at(0)));
             assert_eq!(schedule.attempt(at(0)), upstream);
-            schedule.failed(0, at(0));
+            schedule.failed(upstream, at(0));
         }
         assert_eq!(schedule.due(at(0)), Some(at(10)), "all were tried");
         assert_eq!(schedule.attempt(at(10)), 0);
@@ -366,6 +404,90 @@ mod tests {
         schedule.attempt(now);
         assert_eq!(schedule.due_better(2, now + RECONNECT), None);
         assert_eq!(schedule.attempt_better(2, now + RECONNECT), None);
+    }
+
+    /// Two that take longer than `reconnect` to fail do not keep the third from its turn.
+    #[test]
+    fn by_preference_who_fails_slowly_keeps_nobody_from_his_turn() {
+        let (start, timeout) = (Instant::now(), 3 * RECONNECT);
+        let mut schedule = Schedule::by_preference(3, TEN, |_| 0);
+        let mut tried = Vec::new();
+        let mut at = start;
+        for _ in 0..6 {
+            at = at.max(schedule.due(at).unwrap());
+            let upstream = schedule.attempt(at);
+            at += timeout;
+            schedule.failed(upstream, at);
+            tried.push(upstream);
+        }
+        assert_eq!(tried, [0, 1, 2, 0, 1, 2]);
+        // One that was in use for long and has ended is no worse for that.
+        assert_eq!(schedule.attempt(at), 0);
+        schedule.lost(0, at + timeout);
+        assert_eq!(schedule.attempt(at + timeout), 0);
+    }
+
+    /// One that was there for long and is of no use any more is no place to go back to at once.
+    #[test]
+    fn by_preference_others_are_tried_before_the_one_that_was_left() {
+        let start = Instant::now();
+        let mut schedule = Schedule::by_preference(2, TEN, |_| 0);
+        assert_eq!(schedule.attempt(start), 0);
+        let left = start + 6 * RECONNECT;
+        schedule.left(0, left);
+        assert_eq!((schedule.due(left), schedule.attempt(left)), (Some(left), 1));
+        // In the background it may be tried again, and it is all that there is to go to.
+        assert_eq!(schedule.due_better(1, left).map(|due| due <= left), Some(true));
+        schedule.failed(1, left);
+        assert_eq!((schedule.due(left), schedule.attempt(left)), (Some(start + RECONNECT), 0));
+        // In turn the next one is next anyway.
+        let mut schedule = Schedule::new(2, TEN, |_| 1);
+        assert_eq!(schedule.attempt(start), 0);
+        schedule.left(0, left);
+        assert!(schedule.due(left).is_some_and(|due| due <= left), "nothing is left to chance");
+        assert_eq!(schedule.attempt(left), 1);
+    }
+
+    /// Who comes and goes again and again has nobody tried more often than once in `reconnect`.
+    #[test]
+    fn a_round_that_nobody_waited_for_goes_on_and_does_not_begin_anew() {
+        let start = Instant::now();
+        let in_turn = Schedule::new(3, TEN, |_| 0);
+        for mut schedule in [in_turn, Schedule::by_preference(3, TEN, |_| 0)] {
+            let mut tried = Vec::new();
+            for _ in 0..6 {
+                schedule.begin_round(start);
+                if schedule.due(start).is_some_and(|due| due <= start) {
+                    tried.push(schedule.attempt(start));
+                    schedule.failed(tried[tried.len() - 1], start);
+                }
+            }
+            tried.sort_unstable();
+            assert_eq!(tried, [0, 1, 2], "each once");
+            // Long after that another one begins, also where one has not come to its end.
+            for round in 1..3_u32 {
+                let later = start + round * 2 * RECONNECT;
+                schedule.begin_round(later);
+                for _ in 0..2 {
+                    assert!(!schedule.is_round_over() && schedule.due(later) <= Some(later));
+                    let upstream = schedule.attempt(later);
+                    schedule.failed(upstream, later);
+                }
+            }
+            let later = start + 10 * RECONNECT;
+            schedule.begin_round(later);
+            let all = std::iter::from_fn(|| {
+                let due = schedule.due(later).is_some_and(|due| due <= later);
+                due.then(|| {
+                    let upstream = schedule.attempt(later);
+                    schedule.failed(upstream, later);
+                    upstream
+                })
+            });
+            let mut all: Vec<_> = all.take(9).collect();
+            all.sort_unstable();
+            assert_eq!(all, [0, 1, 2]);
+        }
     }
 
     #[test]
