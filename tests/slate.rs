@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -272,4 +272,49 @@ fn where_viewers_are_cut_they_are_cut() {
     fate.kills.store(1, Ordering::Relaxed);
     assert_eq!(sections(&viewer.recording()).len(), 1);
     assert_eq!(node.count("restreamer_slates_total", ""), 0);
+}
+
+/// Who comes to a stream on demand that has nothing to wait for sees the slate, and has the
+/// upstream tried all the same as soon as that is due.
+#[test]
+fn who_sees_the_slate_of_a_stream_on_demand_goes_on_with_its_upstream() {
+    let dir = tempfile::tempdir().unwrap();
+    let film = film(&dir.path().join("film.ts"), "testsrc2", &[]);
+    let address = free_address();
+    let mut of = stream("/a.ts", &format!("tcp://{address}"));
+    of["slate"] = "built-in".into();
+    of["on_demand"] = true.into();
+    of["start_timeout"] = 0.1.into();
+    let node = Node::with(&json!({ "reconnect": 3, "resources": [of] }));
+    // The first has the upstream tried, in vain, and goes; the second has nothing to wait for.
+    let first = watch(node.address, "/a.ts");
+    drop(first);
+    node.await_state("idle");
+    let mut second = watch(node.address, "/a.ts");
+    await_slate(&node, 1);
+    see(&mut second, 9000);
+    let _upstream = Upstream::start_at(address, film, &Arc::new(Fate::default()), 3);
+    node.await_state("connected");
+    await_slate(&node, 0);
+}
+
+/// The slate is for viewers alone, also while a node that asks may yet wait for the upstream.
+#[test]
+fn a_node_does_not_get_the_slate_of_a_stream_on_demand() {
+    // It takes connections, and never says anything.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut of = stream("/a.ts", &format!("http://{}/live.ts", mute.local_addr().unwrap()));
+    of["slate"] = "built-in".into();
+    of["on_demand"] = true.into();
+    of["start_timeout"] = 0.3.into();
+    let node = Node::with(&json!({ "resources": [of] }));
+    let mut viewer = watch(node.address, "/a.ts");
+    await_slate(&node, 1);
+    see(&mut viewer, 9000);
+    let mut socket = support::http::connect(node.address);
+    let head = b"GET /a.ts HTTP/1.1\r\nHost: x\r\nVia: 1.1 restreamer-0000000000000000\r\n\r\n";
+    socket.write_all(head).unwrap();
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 404");
 }

@@ -103,7 +103,8 @@ impl Stream {
 
     /// Whether who was admitted joins now, and does not wait first.
     pub fn serves_at_once(&self, via: &Via, now: Instant) -> bool {
-        self.is_connected() || self.source.is_slate_shown() || !self.lets_wait(via, now)
+        let sees_slate = self.source.is_slate_shown() && self.shows_slate(via);
+        self.is_connected() || sees_slate || !self.lets_wait(via, now)
     }
 
     fn judge(&self, via: &Via) -> Result<(), Refused> {
@@ -132,6 +133,7 @@ impl Stream {
     /// the stream from where one begins on. It begins in the stream's next turn.
     pub fn join(&mut self, connection: Connection, visit: Visit, head: Vec<u8>, now: Instant) {
         self.count_time(now);
+        self.want(now);
         let answer = Outgoing { head, body: self.preamble.clone() };
         let (start, tables) = self.history.begin(self.source.flowing(), &self.ring);
         let behind = self.ring.head().since(start.position);

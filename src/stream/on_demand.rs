@@ -69,6 +69,11 @@ impl Stream {
         let demand = self.demand.as_mut().expect(ADMITTED);
         demand.lobby.enter(waiting);
         demand.unwanted = None;
+        self.want(now);
+    }
+
+    /// Somebody wants the stream, who waits for the upstream or sees the slate.
+    pub(super) fn want(&mut self, now: Instant) {
         if self.source.upstreams().is_some_and(|failover| failover.wake(now)) {
             self.metrics.demanded();
         }
