@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Join, Keep, Reception, Remote, Slow};
+use crate::config::{Condition, Health, Join, Keep, Reception, Remote, Slow};
 use crate::http::request::{Parsed, parse};
 use crate::http::via::{Pseudonym, Via};
 use crate::limits::{
@@ -49,6 +49,10 @@ impl Bench {
     }
 
     fn framed(framing: Framing, read_timeout: Option<Duration>) -> Bench {
+        Bench::watched(framing, read_timeout, Health::default())
+    }
+
+    fn watched(framing: Framing, read_timeout: Option<Duration>, health: Health) -> Bench {
         let now = Instant::now();
         let metrics = Metrics::new();
         let remote = Remote::sample();
@@ -61,12 +65,9 @@ impl Bench {
             log,
             metrics: metrics.stream(PATH),
             admission: Arc::new(Admission::new(Limits::default(), None)),
-            source: Source::Upstreams(Box::new(Failover::new(
-                upstreams,
-                schedule,
-                read_timeout,
-                status,
-            ))),
+            source: Source::Upstreams(Box::new(
+                Failover::new(upstreams, schedule, read_timeout, status).watched(health),
+            )),
             hold: Hold::new(None),
             on_demand: None,
             lag_packets: LAG_PACKETS,
@@ -666,4 +667,27 @@ fn who_had_to_wait_for_its_turn_gets_the_rest_when_the_upstream_ends() {
     far.read_to_end(&mut got).unwrap();
     assert_eq!(got, [b"HEAD".to_vec(), sent].concat());
     assert_eq!(bench.metric("streaming_packets_dropped"), 0);
+}
+
+/// Senders in bursts send every six seconds or so, also just after a look, in the same round.
+#[test]
+fn what_comes_in_the_round_of_a_look_is_seen_by_the_next() {
+    let mut health = Health::default();
+    health.times[Condition::NoData.index()] = Some(Duration::from_secs(10));
+    let mut bench = Bench::watched(Framing::Raw, None, health);
+    for half in 1..60 {
+        bench.now += Duration::from_millis(500);
+        bench.stream.on_deadline(bench.now);
+        if half % 12 == 0 {
+            bench.send(10);
+        }
+        bench.turn();
+        assert!(bench.stream.is_connected(), "left after {half} halves of a second");
+    }
+    for _ in 0..22 {
+        bench.now += Duration::from_millis(500);
+        bench.stream.on_deadline(bench.now);
+        bench.turn();
+    }
+    assert!(!bench.stream.is_connected(), "it is left when nothing comes any more");
 }

@@ -39,7 +39,7 @@ impl Failover {
     pub(super) fn give_up_ill(&mut self, ring: &mut Ring, now: Instant) -> bool {
         let Link::Connected { fill, watch, .. } = &self.link else { return false };
         // What this turn has brought may be just what was missing.
-        let brought = fill.last_data() > watch.looked();
+        let brought = has_come_since(fill, watch.looked());
         if watch.due() <= now || brought && self.ill().is_some() {
             self.look(now);
         }
@@ -85,9 +85,15 @@ impl Failover {
     }
 }
 
+/// Whether something has come since a look. What is read right after one has come at the same
+/// instant, that of the worker's round.
+fn has_come_since(fill: &Fill, looked: Instant) -> bool {
+    fill.last_data() >= looked
+}
+
 /// What there is to see, and what has come since the last look.
 pub(super) fn seen(fill: &Fill, looked: Instant) -> Seen {
-    let data = fill.last_data() > looked;
+    let data = has_come_since(fill, looked);
     let Some(content) = fill.probe().content() else { return Seen { data, ..Seen::default() } };
     let [clear, scrambled] = content.packets();
     let is_video = |kind| kind == Kind::Video;
