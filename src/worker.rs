@@ -298,9 +298,9 @@ impl Worker {
                 }
                 self.streams.reschedule(number, now);
             }
-            Command::Rerouted { stream: number, via } => {
+            Command::Rerouted { stream: number, via, slate } => {
                 if let Some(stream) = self.streams.get_mut(number) {
-                    stream.reroute(&via, now);
+                    stream.reroute(&via, slate, now);
                     self.streams.mark(number);
                 }
             }

@@ -5,7 +5,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -317,4 +317,44 @@ fn a_node_does_not_get_the_slate_of_a_stream_on_demand() {
     let mut status = [0; 12];
     socket.read_exact(&mut status).unwrap();
     assert_eq!(&status, b"HTTP/1.1 404");
+}
+
+/// The one in use sends nothing, a preferred one comes meanwhile: viewers see the slate, then that.
+#[test]
+fn a_preferred_upstream_takes_the_place_of_one_that_is_silent_beside_the_slate() {
+    let dir = tempfile::tempdir().unwrap();
+    let film = film(&dir.path().join("film.ts"), "testsrc2", &[]);
+    let (address, other) = (free_address(), free_address());
+    let more = json!({
+        "remotes": [format!("tcp://{other}")], "order": "priority", "return_after": 0.5,
+        "health": { "no_data": false },
+    });
+    let node = node(&format!("tcp://{address}"), &more);
+    let viewer = Viewer::start(watch(node.address, "/a.ts"));
+    await_slate(&node, 1);
+    let _silent = TcpListener::bind(other).unwrap();
+    node.await_connected();
+    let upstream = Upstream::start_at(address, film, &Arc::new(Fate::default()), 3);
+    await_slate(&node, 0);
+    node.await_metric("streaming_bytes_received", "", |sum| sum > 900_000.0);
+    assert!(node.stop().success());
+    let recording = viewer.recording();
+    assert_continuous(&recording);
+    let parts = sections(&recording);
+    let [slate, after] = parts[..] else { panic!("{} parts", parts.len()) };
+    assert!(span(slate) > 0 && span(after) > 0);
+    drop(upstream);
+}
+
+#[test]
+fn a_hot_stream_shows_it_to_no_node_in_any_worker() {
+    let url = format!("tcp://{}", free_address());
+    let node = node(&url, &json!({ "hot": true }));
+    await_slate(&node, 1);
+    let of_node = b"GET /a.ts HTTP/1.1\r\nHost: test\r\nVia: 1.1 restreamer-other\r\n\r\n";
+    let viewers: Vec<_> = (0..4).map(|_| watch(node.address, "/a.ts")).collect();
+    for _ in 0..20 {
+        assert_eq!(open(node.address, of_node).0.status, 404);
+    }
+    drop(viewers);
 }

@@ -114,7 +114,7 @@ impl Stream {
         let way = self.via();
         if way != self.hold.way {
             self.hold.way = way;
-            self.hold.rerouted = self.are_fed();
+            self.tell_workers();
             self.end_nodes(now);
         }
     }
@@ -132,10 +132,15 @@ impl Stream {
         assert!(stay.is_empty(), "who ends is let go in a turn");
     }
 
-    /// The stream's owner has it by another way.
-    pub fn reroute(&mut self, way: &Via, now: Instant) {
-        self.source.set_via(way);
+    /// The stream's owner has it by another way; maybe what it feeds is the slate.
+    pub fn reroute(&mut self, way: &Via, slate: bool, now: Instant) {
+        self.source.set_via(way, slate);
         self.end_nodes(now);
+    }
+
+    /// Workers that are fed are to be told which way the stream comes, and whether it is the slate.
+    pub(super) fn tell_workers(&mut self) {
+        self.hold.rerouted = self.are_fed();
     }
 
     /// Whether the stream has come another way since this was asked last, so that workers that are

@@ -98,7 +98,8 @@ impl Stream {
     /// Whether there is an upstream, or may be one in time.
     fn connected_for(&self, via: &Via, now: Instant) -> Result<(), Refused> {
         let is_served = self.is_connected() || self.lets_wait(via, now) || self.shows_slate(via);
-        if is_served { Ok(()) } else { Err(Refused::NoUpstream) }
+        let sees_slate = !via.is_empty() && self.is_slate_shown();
+        if is_served && !sees_slate { Ok(()) } else { Err(Refused::NoUpstream) }
     }
 
     /// Whether who was admitted joins now, and does not wait first.

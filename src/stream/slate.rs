@@ -26,6 +26,11 @@ impl Stream {
         via.is_empty() && self.source.has_slate()
     }
 
+    /// Whether viewers see the slate, here or where the stream is fed from.
+    pub fn is_slate_shown(&self) -> bool {
+        self.source.is_slate_shown() || self.source.is_fed_slate()
+    }
+
     /// Whether there would be somebody to see it. Whom a hot stream is fed to asks there.
     fn wants_slate(&self) -> bool {
         self.is_watched() || self.source.always_has_slate()
@@ -65,6 +70,7 @@ impl Stream {
             return;
         }
         self.metrics.switching().slate(shown);
+        self.tell_workers();
         let viewers = self.members.len();
         if shown {
             info!(self.log, "viewers see the slate"; "event" => "slate", "viewers" => viewers);

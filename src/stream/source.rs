@@ -31,6 +31,8 @@ pub struct Fed {
     fill: Option<Box<Fill>>,
     /// What the owner feeds since, while the end of what it fed before was not read yet.
     next: Option<Box<Fill>>,
+    /// The owner feeds its slate.
+    slate: bool,
     counts: Box<UpstreamCounts>,
 }
 
@@ -52,6 +54,7 @@ impl Fed {
     /// Takes a pipe; what is in the one before, up to its end, is read first.
     fn take(&mut self, dialed: Dialed, now: Instant) {
         let fill = Some(Box::new(Fill::new(dialed, now)));
+        self.slate = false;
         *(if self.fill.is_none() { &mut self.fill } else { &mut self.next }) = fill;
     }
 
@@ -60,7 +63,8 @@ impl Fed {
         self.next.as_deref().or(self.fill.as_deref())
     }
 
-    fn set_via(&mut self, via: &Via) {
+    fn set_via(&mut self, via: &Via, slate: bool) {
+        self.slate = slate;
         for fill in [&mut self.fill, &mut self.next].into_iter().flatten() {
             fill.set_via(via);
         }
@@ -100,6 +104,11 @@ impl Source {
     /// Whether viewers see the slate, by upstreams that are here.
     pub fn is_slate_shown(&self) -> bool {
         matches!(self, Source::Upstreams(failover) if failover.is_slate_shown())
+    }
+
+    /// Whether what the owner feeds is its slate.
+    pub fn is_fed_slate(&self) -> bool {
+        matches!(self, Source::Fed(fed) if fed.slate)
     }
 
     /// Whether there is something to see without an upstream.
@@ -148,10 +157,10 @@ impl Source {
         }
     }
 
-    /// What the owner feeds has come to it another way from now on.
-    pub fn set_via(&mut self, via: &Via) {
+    /// What the owner feeds has come to it another way from now on, or is its slate.
+    pub fn set_via(&mut self, via: &Via, slate: bool) {
         if let Source::Fed(fed) = self {
-            fed.set_via(via);
+            fed.set_via(via, slate);
         }
     }
 

@@ -45,6 +45,8 @@ pub enum Command {
         stream: usize,
         /// The way.
         via: Via,
+        /// It is the slate that comes.
+        slate: bool,
     },
     /// What a guest asked for has been made.
     Answered {

@@ -28,32 +28,34 @@ impl Worker {
         let bytes = if self.period.is_fixed() { UPSTREAM_PIPE_BYTES } else { PIPED_BYTES };
         let Some(stream) = self.streams.get_mut(number) else { return };
         let (via, rerouted) = (stream.via(), stream.take_rerouted());
+        let slate = stream.is_slate_shown();
         let fed: Vec<bool> =
             (0..self.workers.len()).map(|worker| stream.feeds_worker(worker)).collect();
         let (mut ends, mut busy) = (Vec::new(), Vec::new());
         for (other, worker) in self.others() {
-            if fed[other] {
-                let told =
-                    || worker.hand_over(Command::Rerouted { stream: number, via: via.clone() });
-                // What it cannot be told of it must not go on with.
-                busy.extend((rerouted && told().is_err()).then_some(other));
-                continue;
-            }
-            match feed(worker, number, bytes, via.clone()) {
-                Ok(end) => ends.push((other, end)),
-                Err(why) => {
-                    let path = self.board.path(number);
-                    warn!(self.log, "{path} is not fed to worker {other}: {why}";
-                        "event" => "error", "error" => "feed", "stream" => path);
+            if !fed[other] {
+                match feed(worker, number, bytes, via.clone()) {
+                    Ok(end) => ends.push((other, end)),
+                    Err(why) => {
+                        let path = self.board.path(number);
+                        warn!(self.log, "{path} is not fed to worker {other}: {why}";
+                            "event" => "error", "error" => "feed", "stream" => path);
+                        continue;
+                    }
                 }
             }
+            let tells = if fed[other] { rerouted } else { slate };
+            let told =
+                || worker.hand_over(Command::Rerouted { stream: number, via: via.clone(), slate });
+            // What it cannot be told of it must not go on with.
+            busy.extend((tells && told().is_err()).then_some(other));
         }
         if let Some(stream) = self.streams.get_mut(number) {
-            for other in busy {
-                stream.end_feed(other);
-            }
             for (other, end) in ends {
                 stream.feed_to(other, end);
+            }
+            for other in busy {
+                stream.end_feed(other);
             }
         }
     }

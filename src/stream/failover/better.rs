@@ -219,6 +219,8 @@ impl Failover {
 
     /// The preferred one takes the place of the one in use, from its random access point on.
     fn go_back(&mut self, ring: &mut Ring, now: Instant) {
+        // What is in use may have sent nothing yet to go on with.
+        self.slated.end(ring, &mut self.before);
         self.let_go(ring, now);
         if let Link::Connected { upstream, .. } = &self.link {
             let Upstream { remote, log, .. } = &self.upstreams[*upstream];

@@ -245,6 +245,6 @@ fn a_part_goes_on_with_its_owners_next_upstream() {
     // The way that it came by is told to who comes now, and to no node that was told another.
     let mut way = Via::default();
     way.add(b"1.1 a");
-    part.stream.reroute(&way, part.now);
+    part.stream.reroute(&way, false, part.now);
     assert_eq!((part.stream.via(), part.stream.viewers()), (way, 1));
 }
