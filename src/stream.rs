@@ -271,6 +271,7 @@ impl Stream {
         if let Some(switched) = self.source.take_switched() {
             self.went_on(&switched, now);
         }
+        self.look_at_hold();
         if ended {
             self.lost(now);
         } else if self.is_hold_over(now) {

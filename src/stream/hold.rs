@@ -208,6 +208,13 @@ impl Stream {
         self.look_back(now);
     }
 
+    /// Nobody waits any more if all have gone.
+    pub(super) fn look_at_hold(&mut self) {
+        if self.hold.is_on() && !self.is_watched() {
+            self.end_hold();
+        }
+    }
+
     /// Viewers wait no longer. Answers since when they have.
     pub(super) fn end_hold(&mut self) -> Option<Instant> {
         let since = self.hold.end();

@@ -179,6 +179,23 @@ fn who_has_waited_for_long_enough_is_let_go() {
     assert_eq!(bench.switches("packet"), 0);
 }
 
+#[test]
+fn where_all_have_gone_nobody_waits() {
+    let mut bench = Bench::holding();
+    let (key, _far) = bench.viewer();
+    bench.turn();
+    let mut program = Program::new(1, 0x100, 0x101);
+    bench.say(&[tables(&mut program), program.picture(true, 10)].concat());
+    bench.lose();
+    assert_eq!(bench.held(), 1);
+    let closed = Readiness { closed: true, ..Readiness::default() };
+    assert!(bench.stream.on_viewer(key, closed, bench.now));
+    bench.turn();
+    assert_eq!((bench.stream.viewers(), bench.held()), (0, 0));
+    assert_eq!(bench.stream.hold_deadline(), None, "there is nobody to be let go");
+    assert_eq!(bench.metric("restreamer_holds_expired_total"), 0);
+}
+
 fn read_to_end(far: &mut TcpStream) -> Vec<u8> {
     let mut got = Vec::new();
     far.read_to_end(&mut got).unwrap();
