@@ -346,6 +346,21 @@ fn a_preferred_upstream_takes_the_place_of_one_that_is_silent_beside_the_slate()
     drop(upstream);
 }
 
+/// A single upstream that stays connected and sends nothing is none.
+#[test]
+fn where_nothing_comes_of_an_upstream_there_is_the_slate() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", silent.local_addr().unwrap());
+    let node = node(&url, &json!({}));
+    node.await_connected();
+    let mut viewer = watch(node.address, "/a.ts");
+    assert!(span(&see(&mut viewer, 90_000)) >= 90_000);
+    assert_eq!(node.count("restreamer_upstream_losses_total", "no_data"), 1);
+    // It comes again, as silent as before: nobody is cut.
+    node.await_connected();
+    assert!(see(&mut viewer, 90_000).len() > PACKET_BYTES);
+}
+
 #[test]
 fn a_hot_stream_shows_it_to_no_node_in_any_worker() {
     let url = format!("tcp://{}", free_address());

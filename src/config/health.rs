@@ -93,6 +93,14 @@ impl Health {
         health
     }
 
+    /// The same where there is a slate: viewers go to that when nothing comes, also from a single
+    /// upstream.
+    #[must_use]
+    pub fn with_slate(mut self) -> Health {
+        self.times[Condition::NoData.index()] = Some(HEALTH_SECONDS_DEFAULT);
+        self
+    }
+
     /// How long a condition may hold.
     pub fn time(&self, condition: Condition) -> Option<Duration> {
         self.times[condition.index()]

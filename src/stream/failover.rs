@@ -227,7 +227,9 @@ impl Failover {
         info!(log, "upstream {} connected", remote.label(); "event" => "connected",
             "attempt" => attempt, "reason" => reason.to_string(), "took_seconds" => seconds(took));
         let fill = Fill::new(dialed, now);
-        let goes_on = !self.before.pids.is_empty() || self.slated.playing().is_some();
+        // After one that sent nothing it is not known to be better: there is the slate until it is.
+        let doubtful = matches!(reason, Reason::Lost("no_data" | "silent")) && self.has_slate();
+        let goes_on = doubtful || !self.before.pids.is_empty() || self.slated.playing().is_some();
         let fill = Box::new(if goes_on { fill.after(&self.before) } else { fill });
         let report = Report::new(now);
         let watch = Box::new(Watch::new(self.health, now));

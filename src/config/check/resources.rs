@@ -80,13 +80,14 @@ impl Served {
                 let congestion = Some(resource.congestion.or(String::new()));
                 let hot = resource.hot.or(false);
                 let on_demand = resource.on_demand.given();
+                let slate = resource.slate.or(None);
                 if let Some((at, _)) = on_demand.as_ref().filter(|_| hot) {
                     let why = "on a `hot` stream, which somebody always wants";
                     problems.error(at.clone(), ProblemKind::NoEffect(why));
                 }
                 self.streams.extend(path.map(|path| StreamConfig {
                     path,
-                    health: resource.health.complete(remotes.len()),
+                    health: resource.health.complete(remotes.len(), slate.is_some()),
                     remotes,
                     reception: resource.reception,
                     preamble: super::path(resource.preamble),
@@ -99,7 +100,7 @@ impl Served {
                     keep: resource.keep.or(Keep::default()),
                     slow: resource.slow.or(Slow::RandomAccess),
                     pacing_percent: resource.pacing.or(Some(PACING_PERCENT_DEFAULT)),
-                    slate: resource.slate.or(None),
+                    slate,
                     congestion: congestion.filter(|name| !name.is_empty()),
                     authentication,
                 }));

@@ -29,9 +29,10 @@ pub(in crate::config) struct Asked {
 }
 
 impl Asked {
-    /// With the defaults of a stream with so many upstreams.
-    pub(in crate::config) fn complete(self, upstreams: usize) -> Health {
-        let mut health = Health::of_upstreams(upstreams);
+    /// With the defaults of a stream with so many upstreams, and a slate or none.
+    pub(in crate::config) fn complete(self, upstreams: usize, slate: bool) -> Health {
+        let health = Health::of_upstreams(upstreams);
+        let mut health = if slate { health.with_slate() } else { health };
         health.floor = self.floor;
         health.tables_asked = !matches!(self.times[Condition::NoTables.index()], Field::Absent);
         for (time, asked) in health.times.iter_mut().zip(self.times) {

@@ -292,7 +292,11 @@ fn what_may_be_wrong_with_an_upstream_and_for_how_long() {
         let times = seconds([10, 10, 10, 10, 0, 0]);
         assert_eq!(health, Health { times, floor: None, tables_asked: false });
     }
+    let health = of(one, r#"{}, "slate": "built-in""#);
+    assert_eq!(health.times, seconds([10, 0, 0, 0, 0, 0]), "there is something to see instead");
     for never in ["0", "false"] {
+        let health = of(one, &format!(r#"{{"no_data": {never}}}, "slate": "built-in""#));
+        assert_eq!(health, Health::default());
         let health = of(two, &format!(r#"{{"no_data": {never}, "no_tables": {never}}}"#));
         assert_eq!(health.times, seconds([0, 10, 0, 10, 0, 0]));
     }

@@ -82,14 +82,15 @@ impl Slated {
         }
     }
 
-    /// It is not needed any more.
+    /// It is not needed any more. One that is being started comes yet, and is judged then: until
+    /// that the stream stays where it is.
     pub(super) fn end(&mut self, ring: &mut Ring, before: &mut Before) {
-        if let State::Playing(mut fill) = mem::take(&mut self.state) {
-            fill.finish(ring, &mut UpstreamCounts::default());
-            if fill.is_open() {
-                before.add(fill.probe());
-            }
+        let State::Playing(fill) = &mut self.state else { return };
+        fill.finish(ring, &mut UpstreamCounts::default());
+        if fill.is_open() {
+            before.add(fill.probe());
         }
+        self.state = State::Off;
     }
 }
 
