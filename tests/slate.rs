@@ -302,7 +302,7 @@ fn who_sees_the_slate_of_a_stream_on_demand_goes_on_with_its_upstream() {
 #[test]
 fn a_node_does_not_get_the_slate_of_a_stream_on_demand() {
     // It takes connections, and never says anything.
-    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut of = stream("/a.ts", &format!("http://{}/live.ts", mute.local_addr().unwrap()));
     of["slate"] = "built-in".into();
     of["on_demand"] = true.into();
