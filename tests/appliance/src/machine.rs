@@ -151,8 +151,12 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
         let place = place.expect("every process is in one").trim_start_matches('/');
         let point = mount.split(' ').nth(4).expect("a mount point");
         let cgroup = Path::new(point).join(place).join(name);
-        std::fs::create_dir(&cgroup).unwrap_or_else(|why| panic!("{}: {why}", cgroup.display()));
-        made.push(cgroup);
+        match std::fs::create_dir(&cgroup) {
+            Ok(()) => made.push(cgroup),
+            // The same hierarchy, mounted once more elsewhere.
+            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(why) => panic!("{}: {why}", cgroup.display()),
+        }
     }
     made
 }
