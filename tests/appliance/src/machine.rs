@@ -154,7 +154,7 @@ fn cgroups(name: &str) -> Vec<PathBuf> {
         match std::fs::create_dir(&cgroup) {
             Ok(()) => made.push(cgroup),
             // The same hierarchy, mounted once more elsewhere.
-            Err(why) if why.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(why) if why.kind() == ErrorKind::AlreadyExists => {}
             Err(why) => panic!("{}: {why}", cgroup.display()),
         }
     }
